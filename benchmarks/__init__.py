@@ -1,0 +1,1 @@
+"""Measurements, one command each, printed and written to benchmarks/results."""

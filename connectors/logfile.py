@@ -1,0 +1,107 @@
+"""The log as a JSONL file: for export, import, replay and the simulator.
+
+The first line is a header; every other line is one record:
+
+    {"waxmark": "log", "version": 1, "partitions": 4, "fed_back": true, "read_to": 1767225600000000}
+    {"partition": 0, "position": "1767225600000-0", "log_time": 1767225600000000, "value": "{\\"type\\":...}"}
+
+`fed_back` says that the records include the links and forwards which a running shard appended; a replay of a log without
+them feeds them back itself. `value` is the record's text to the byte, or `base64` when it is not UTF-8. A file without a
+header, whose lines are bare Segment messages, is accepted too: such lines get their place and time from the reader.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from state.records import Record
+
+VERSION: Final = 1
+
+
+class BrokenLog(Exception):
+    """A log file that cannot be read; the message names the file and line."""
+
+
+class Header(msgspec.Struct, frozen=True, tag_field="waxmark", tag="log"):
+    """What a log file says of itself. Times are microseconds UTC."""
+
+    version: int
+    partitions: int
+    fed_back: bool
+    read_to: int = 0
+
+
+class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    partition: int
+    position: str
+    log_time: int
+    value: str | None = None
+    base64: str | None = None
+    traceparent: str | None = None
+
+
+_encoder: Final = msgspec.json.Encoder()
+_header: Final = msgspec.json.Decoder(Header)
+_line: Final = msgspec.json.Decoder(_Line)
+
+
+def write(file: BinaryIO, header: Header, records: Iterable[tuple[int, Record]]) -> int:
+    """Write a log file; return how many records it has."""
+    file.write(_encoder.encode(header) + b"\n")
+    count = 0
+    for partition, record in records:
+        file.write(_encode(partition, record) + b"\n")
+        count += 1
+    return count
+
+
+def _encode(partition: int, record: Record) -> bytes:
+    text, coded = None, None
+    try:
+        text = record.value.decode()
+    except UnicodeDecodeError:
+        coded = base64.b64encode(record.value).decode()
+    return _encoder.encode(_Line(partition, record.position, record.log_time, text, coded, record.traceparent))
+
+
+def read_header(path: Path) -> Header | None:
+    """Read a log file's header; None where the first line is not one (bare messages). Raises BrokenLog."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+    except OSError as error:
+        raise BrokenLog(f"{path}: {error.strerror}") from error
+    try:
+        header = _header.decode(first)
+    except msgspec.DecodeError:
+        if b'"waxmark"' in first:
+            raise BrokenLog(f"{path}:1: not a log header that this version understands") from None
+        return None
+    if header.version != VERSION:
+        raise BrokenLog(f"{path}:1: log format version {header.version}; this is version {VERSION}")
+    return header
+
+
+def read(path: Path) -> Iterator[tuple[int, Record]]:
+    """Yield the records of a log file with a header, in the file's order. Raises BrokenLog with the line at fault."""
+    with path.open("rb") as file:
+        file.readline()
+        for number, line in enumerate(file, start=2):
+            try:
+                yield _decode(line)
+            except (msgspec.DecodeError, binascii.Error) as error:
+                raise BrokenLog(f"{path}:{number}: {error}") from error
+
+
+def _decode(line: bytes) -> tuple[int, Record]:
+    entry = _line.decode(line)
+    if entry.base64 is not None:
+        value = base64.b64decode(entry.base64, validate=True)
+    else:
+        value = (entry.value or "").encode()
+    return entry.partition, Record(entry.position, entry.log_time, value, entry.traceparent)

@@ -1,0 +1,1 @@
+"""Sentences: each file wires one dataflow and nothing else."""

@@ -1,0 +1,1 @@
+"""Verbs: the fold and its machines, pure functions of a shard and its log."""

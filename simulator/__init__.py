@@ -1,0 +1,1 @@
+"""Shoppers who behave like people: the traffic of demos, tests and benchmarks."""

@@ -1,0 +1,31 @@
+"""Times as integers: microseconds since 1970, UTC. No function here reads a clock."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+MILLISECOND: Final = 1_000
+SECOND: Final = 1_000_000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+NEVER: Final = 2**62
+"""A due time that no log reaches; small enough to add a duration to and stay in 64 bits."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH: Final = _EPOCH.replace(tzinfo=None)
+
+
+def to_micros(moment: datetime) -> int:
+    """Convert an aware datetime to microseconds UTC, exactly (no float on the way).
+
+    A naive datetime is read as UTC, as Segment's libraries that omit the zone mean it.
+    """
+    since = moment - (_NAIVE_EPOCH if moment.tzinfo is None else _EPOCH)
+    return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
+
+
+def to_iso(micros: int) -> str:
+    """Write microseconds UTC as ISO 8601 with milliseconds and a Z, the form that Segment and ESPs use."""
+    moment = _EPOCH + timedelta(microseconds=micros)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
