@@ -1,5 +1,6 @@
 """Records of the log: what a source hands to the fold."""
 
+import zlib
 from typing import NamedTuple
 
 
@@ -27,3 +28,8 @@ class Batch(NamedTuple):
     partition: int
     records: list[Record]
     read_to: int
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Say which partition a person's records are in: CRC-32 of the user id (else the anonymous id), modulo `partitions`."""
+    return zlib.crc32(key.encode()) % partitions
