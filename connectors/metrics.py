@@ -1,0 +1,89 @@
+"""The closed list of metrics; `docs/metrics.md` documents the same names, and a test holds the two together.
+
+An instrument's name is the one that Prometheus sees: what is grepped for in an alert is found here.
+"""
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+
+class Kind(StrEnum):
+    """How the values of an instrument add up."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Instrument(NamedTuple):
+    """One metric under the name that Prometheus sees. `unit` is a UCUM code, `bounds` a histogram's upper bounds."""
+
+    name: str
+    kind: Kind
+    unit: str
+    labels: tuple[str, ...]
+    meaning: str
+    bounds: tuple[float, ...] = ()
+
+
+_LATENCIES: Final = (
+    *(0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7),
+    *(1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0),
+)
+"""Neighbours are at most a factor of two apart, which bounds the error of an interpolated quantile."""
+
+_PAUSES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+def _counter(name: str, labels: tuple[str, ...], meaning: str) -> Instrument:
+    return Instrument(name, Kind.COUNTER, "1", labels, meaning)
+
+
+def _gauge(name: str, unit: str, meaning: str) -> Instrument:
+    return Instrument(name, Kind.GAUGE, unit, ("partition",), meaning)
+
+
+def _histogram(name: str, labels: tuple[str, ...], bounds: tuple[float, ...], meaning: str) -> Instrument:
+    return Instrument(name, Kind.HISTOGRAM, "s", labels, meaning, bounds)
+
+
+RECORDS: Final = _counter("waxmark_records_total", ("partition", "type"), "Records read and decoded, by what they are.")
+REJECTS: Final = _counter("waxmark_rejects_total", ("reason",), "Records that went to the dead letters, by reason.")
+DUPLICATES: Final = _counter(
+    "waxmark_duplicate_events_total", ("partition",), "Events dropped because their message id had been seen before."
+)
+LATE: Final = _counter(
+    "waxmark_late_events_total", ("partition",), "Events that came too late for the session they belonged to."
+)
+TRIGGERS: Final = _counter("waxmark_triggers_total", ("campaign", "kind"), "Triggers decided, to send or to cancel.")
+NOT_SENT: Final = _counter("waxmark_not_sent_total", ("campaign", "reason"), "Decisions not to send, by reason.")
+SUPPRESSED: Final = _counter(
+    "waxmark_repeats_suppressed_total",
+    ("stream",),
+    "Outputs that a replay brought again and the sink did not write again.",
+)
+LATENCY: Final = _histogram(
+    "waxmark_event_to_profile_seconds",
+    (),
+    _LATENCIES,
+    "Time from the append of an event to the write of the profile that reflects it.",
+)
+LAG: Final = _gauge("waxmark_log_lag_seconds", "s", "Age of the last record read; 0 at the end of the log.")
+LAST_LOOK: Final = _gauge(
+    "waxmark_last_look_timestamp_seconds", "s", "Unix time of the last look at the log, also when it brought nothing."
+)
+SNAPSHOT_BYTES: Final = _gauge("waxmark_snapshot_bytes", "By", "Size of a shard's last snapshot.")
+SNAPSHOT_PAUSE: Final = _histogram(
+    "waxmark_snapshot_pause_seconds",
+    ("partition",),
+    _PAUSES,
+    "Time for which a snapshot kept the worker from its records.",
+)
+USERS: Final = _gauge("waxmark_users", "1", "People in a shard.")
+TIMERS: Final = _gauge("waxmark_timers_pending", "1", "Timers of a shard that have not fired yet.")
+OPEN_CARTS: Final = _gauge("waxmark_open_carts", "1", "Carts of a shard that are neither bought nor emptied.")
+
+INSTRUMENTS: Final = (
+    *(RECORDS, REJECTS, DUPLICATES, LATE, TRIGGERS, NOT_SENT, SUPPRESSED, LATENCY),
+    *(LAG, LAST_LOOK, SNAPSHOT_BYTES, SNAPSHOT_PAUSE, USERS, TIMERS, OPEN_CARTS),
+)

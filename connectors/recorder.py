@@ -1,0 +1,163 @@
+"""The recorder of metrics: plain totals under one lock, which the worker adds to and a scrape reads.
+
+Callers report once per batch, with counts already added up. OpenTelemetry is not in here: its `add` and `record` cost the
+worker's thread 5 to 13 us a value, these totals 0.2 us; `connectors.exposition` reads them when someone scrapes.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import Final, NamedTuple
+
+from connectors.metrics import (
+    DUPLICATES,
+    INSTRUMENTS,
+    LAG,
+    LAST_LOOK,
+    LATE,
+    LATENCY,
+    NOT_SENT,
+    OPEN_CARTS,
+    RECORDS,
+    REJECTS,
+    SNAPSHOT_BYTES,
+    SNAPSHOT_PAUSE,
+    SUPPRESSED,
+    TIMERS,
+    TRIGGERS,
+    USERS,
+    Instrument,
+)
+from state.clock import SECOND
+from state.events import Reason
+
+Labels = tuple[str, ...]
+"""The values of an instrument's labels, in the order in which the instrument names them."""
+
+
+class Spread(NamedTuple):
+    """A histogram's values so far: how many fell into each bucket (the last has no bound), and their sum."""
+
+    counts: tuple[int, ...]
+    total: float
+
+
+class Metrics:
+    """Totals of one process; safe to record from the worker's thread while others read.
+
+    With `enabled=False` every report returns at once: what callers get when nobody will scrape. They may also look at
+    `enabled` to spare themselves the measuring.
+    """
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        self.enabled: Final = enabled
+        self._lock: Final = Lock()
+        self._values: Final[dict[Instrument, dict[Labels, float]]] = {i: {} for i in INSTRUMENTS}
+        self._spreads: Final[dict[Instrument, dict[Labels, Spread]]] = {i: {} for i in INSTRUMENTS}
+        # Known series start at zero: the rate of a counter that appears with its first failure misses that failure.
+        self._values[REJECTS] = dict.fromkeys(((reason.value,) for reason in Reason), 0)
+        self._spreads[LATENCY][()] = _empty(LATENCY)
+
+    def observe_batch(
+        self,
+        partition: int,
+        *,
+        records: Mapping[str, int] = {},
+        rejects: Mapping[Reason, int] = {},
+        duplicates: int = 0,
+        late: int = 0,
+        triggers: Mapping[tuple[str, str], int] = {},
+        not_sent: Mapping[tuple[str, str], int] = {},
+    ) -> None:
+        """Report what one batch brought.
+
+        Args:
+            partition: whose batch it was.
+            records: how many of each type (`track`, `link`, ...), a closed set; rejected ones have none.
+            rejects: how many for each reason.
+            duplicates: events dropped as already seen.
+            late: events that came too late for their session.
+            triggers: how many by campaign and kind, `send` or `cancel`.
+            not_sent: how many by campaign and reason.
+        """
+        if not self.enabled:
+            return
+        place = str(partition)
+        with self._lock:
+            self._add(RECORDS, (((place, kind), count) for kind, count in records.items()))
+            self._add(REJECTS, (((reason.value,), count) for reason, count in rejects.items()))
+            self._add(DUPLICATES, [((place,), duplicates)])
+            self._add(LATE, [((place,), late)])
+            self._add(TRIGGERS, triggers.items())
+            self._add(NOT_SENT, not_sent.items())
+
+    def looked(self, partition: int, *, now: int, log_time: int, at_end: bool) -> None:
+        """Report where reading stands, also when a look brought nothing.
+
+        Args:
+            partition: whose log it is.
+            now: the clock's time in microseconds UTC.
+            log_time: the append time of the last record read.
+            at_end: whether nothing was left to read.
+        """
+        lag = 0.0 if at_end else max(now - log_time, 0) / SECOND
+        self._set(partition, {LAG: lag, LAST_LOOK: now / SECOND})
+
+    def shard(self, partition: int, *, users: int, timers: int, open_carts: int) -> None:
+        """Report how much a shard holds."""
+        self._set(partition, {USERS: users, TIMERS: timers, OPEN_CARTS: open_carts})
+
+    def snapshot(self, partition: int, size: int, seconds: float) -> None:
+        """Report a snapshot's size in bytes, and for how long it kept the worker."""
+        self._set(partition, {SNAPSHOT_BYTES: size})
+        self._spread(SNAPSHOT_PAUSE, (str(partition),), [seconds])
+
+    def profile_latency(self, seconds: Iterable[float]) -> None:
+        """Report how long each event of a batch took from append to written profile; below 0 counts as 0."""
+        self._spread(LATENCY, (), seconds)
+
+    def suppressed(self, stream: str, count: int) -> None:
+        """Report repeats that an exactly-once sink did not write again."""
+        if self.enabled:
+            with self._lock:
+                self._add(SUPPRESSED, [((stream,), count)])
+
+    def values(self, instrument: Instrument) -> list[tuple[Labels, float]]:
+        """Copy the present values of a counter or gauge."""
+        with self._lock:
+            return list(self._values[instrument].items())
+
+    def spreads(self, instrument: Instrument) -> list[tuple[Labels, Spread]]:
+        """Copy the present values of a histogram."""
+        with self._lock:
+            return list(self._spreads[instrument].items())
+
+    def _add(self, instrument: Instrument, counts: Iterable[tuple[Labels, int]]) -> None:
+        totals = self._values[instrument]
+        for labels, count in counts:
+            totals[labels] = totals.get(labels, 0) + count
+
+    def _set(self, partition: int, values: Mapping[Instrument, float]) -> None:
+        if self.enabled:
+            with self._lock:
+                for instrument, value in values.items():
+                    self._values[instrument][str(partition),] = value
+
+    def _spread(self, instrument: Instrument, labels: Labels, values: Iterable[float]) -> None:
+        if self.enabled:
+            ordered = sorted(values)
+            with self._lock:
+                before = self._spreads[instrument].get(labels) or _empty(instrument)
+                self._spreads[instrument][labels] = _with(before, instrument.bounds, ordered)
+
+
+def _empty(instrument: Instrument) -> Spread:
+    return Spread((0,) * (len(instrument.bounds) + 1), 0.0)
+
+
+def _with(before: Spread, bounds: tuple[float, ...], ordered: list[float]) -> Spread:
+    """Add ordered values: one binary search for each bound instead of one for each value."""
+    upto = [bisect_right(ordered, bound) for bound in bounds]
+    steps = zip([0, *upto], [*upto, len(ordered)], strict=True)
+    counts = tuple(count + end - start for count, (start, end) in zip(before.counts, steps, strict=True))
+    return Spread(counts, before.total + sum(ordered[bisect_right(ordered, 0.0) :]))

@@ -1,0 +1,141 @@
+"""What the fold says: triggers, decisions not to send, profiles, dead letters, and records back to the log."""
+
+import hashlib
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from state.clock import MILLISECOND
+from state.people import User
+from state.wire import Forward, Link
+
+MAX_TRIGGER_BYTES: Final = 32 * 1024
+_CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class CausePlace(msgspec.Struct, frozen=True):
+    """Where in the log a trigger comes from."""
+
+    partition: int
+    offset: str
+    message_id: str
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True):
+    """One email to send, or one to take back. Its id is derived from its cause: the same log gives the same trigger.
+
+    `occurred_at` is the event time of the opening event, the other times are log times; all ISO 8601 UTC. The id is a ULID
+    and serves as an idempotency key wherever an ESP takes one.
+    """
+
+    trigger_id: str
+    kind: str
+    supersedes: str | None = None
+    tenant: str
+    campaign_id: str
+    campaign_version: str
+    template_id: str
+    user_id: str
+    anonymous_id: str | None = None
+    email: str | None = None
+    occurred_at: str
+    decided_at: str
+    send_at: str
+    expires_at: str
+    subject: str
+    payload: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
+    consent: dict[str, Any] = {}
+    caps: dict[str, Any] = {}
+    experiment: dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
+    cause: list[CausePlace]
+
+
+class NotSent(StrEnum):
+    """Why a wait ended without a trigger; a closed list, since it is a metric's label."""
+
+    CANCELLED = "cancelled"
+    UNSUBSCRIBED = "unsubscribed"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+    REENTRY = "reentry"
+    EMPTY_CART = "empty_cart"
+    WITHDRAWN = "withdrawn"
+    CROWDED_OUT = "crowded_out"
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """One email not sent, and why. Its id, like a trigger's, is derived from its cause."""
+
+    decision_id: str
+    tenant: str
+    campaign_id: str
+    user_id: str
+    subject: str
+    reason: NotSent
+    detail: str = ""
+    opened_at: str
+    decided_at: str
+    cause: list[CausePlace]
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record that could not be processed: why, from where, and its bytes (`base64` where they are not UTF-8)."""
+
+    id: str
+    reason: str
+    detail: str
+    partition: int
+    position: str
+    log_time: int
+    value: str | None = None
+    base64: str | None = None
+
+
+class ProfileUpdate(NamedTuple):
+    """A user's profile as flat fields, ready for a hash; None forgets the user. `log_time` is the record that caused it."""
+
+    tenant: str
+    user_id: str
+    fields: dict[str, str | int | float] | None
+    log_time: int
+
+
+class Emission(NamedTuple):
+    """A trigger or decision on its way to its topic: id, bytes, and what telemetry needs to know without decoding them."""
+
+    id: str
+    value: bytes
+    campaign_id: str
+    label: str
+    decided_at: int
+    cause: tuple[int, str | None]
+    """Append time of the causing record and its traceparent."""
+
+
+class Feedback(NamedTuple):
+    """A record back to the log, under the key of the person whom it concerns."""
+
+    key: str
+    record: Link | Forward
+
+
+class Ripe(NamedTuple):
+    """A wait that fell due: policy decides what becomes of it."""
+
+    user: User
+    index: int
+
+
+def ulid(millis: int, *parts: str) -> str:
+    """Derive a ULID from a time in milliseconds and the parts that make the thing unique (80 bits of their hash)."""
+    digest = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=10).digest()
+    number = (millis << 80) | int.from_bytes(digest, "big")
+    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -5, -5))
+
+
+def derived_id(decided_at: int, *parts: str) -> str:
+    """Derive the id of a trigger or decision from its log time in microseconds and its cause."""
+    return ulid(decided_at // MILLISECOND, *parts)

@@ -1,0 +1,185 @@
+"""What a shard remembers of one person: a user, or a visitor whose name is not known yet.
+
+Every struct is written as an array, so field order is the storage format: append fields with defaults, never reorder.
+Every collection is bounded where it is filled. Times are microseconds UTC: `*_at` in event time, `due` and `touched` in log
+time.
+"""
+
+from typing import Any
+
+import msgspec
+
+from state.clock import NEVER
+
+
+class Session(msgspec.Struct, array_like=True):
+    """One visit: what was done without a pause longer than the session gap. `arrived` is the last append time."""
+
+    started_at: int
+    ended_at: int
+    arrived: int
+    events: int = 1
+    amount: float = 0.0
+
+
+class Sessions(msgspec.Struct, array_like=True):
+    """Open sessions (several while events come out of order), the last closed one, and how many there were."""
+
+    open: list[Session] = []
+    last: Session | None = None
+    closed: int = 0
+
+
+class Line(msgspec.Struct, array_like=True):
+    """One product in a cart; a quantity of 0 or less is a removal that may still meet a late addition."""
+
+    changed_at: int
+    quantity: float
+    name: str = ""
+    price: float | None = None
+    url: str = ""
+    image_url: str = ""
+    variant: str = ""
+
+
+class Cart(msgspec.Struct, array_like=True):
+    """One cart, by product."""
+
+    touched: int
+    lines: dict[str, Line] = {}
+
+
+class Carts(msgspec.Struct, array_like=True):
+    """Open carts by cart id (empty where the shop sends none); what was added up to `bought_at` is bought."""
+
+    open: dict[str, Cart] = {}
+    bought_at: int = 0
+
+
+class Cause(msgspec.Struct, array_like=True, frozen=True):
+    """The record that made something happen, by its place in its partition."""
+
+    position: str
+    message_id: str
+    traceparent: str | None = None
+
+
+class Wait(msgspec.Struct, array_like=True):
+    """A campaign that was opened and is not due yet."""
+
+    campaign_id: str
+    subject: str
+    opened_at: int
+    last_at: int
+    due: int
+    cause: Cause
+    properties: dict[str, Any] = {}
+    items: list[dict[str, Any]] = []
+
+
+class Sent(msgspec.Struct, array_like=True, frozen=True):
+    """A trigger that went out: remembered for re-entry and for the order that arrives late."""
+
+    campaign_id: str
+    subject: str
+    trigger_id: str
+    opened_at: int
+    last_at: int
+    decided_at: int
+    expires_at: int
+    cancelled: bool = False
+
+
+class Waits(msgspec.Struct, array_like=True):
+    """Open waits, triggers sent, and per campaign the latest event time that cancelled it."""
+
+    open: list[Wait] = []
+    sent: list[Sent] = []
+    cancelled_at: dict[str, int] = {}
+
+
+class Activity(msgspec.Struct, array_like=True):
+    """Exponentially decayed counts of one kind of event, as of `at`, for each half-life."""
+
+    at: int
+    decayed: list[float]
+
+
+class Engagement(msgspec.Struct, array_like=True):
+    """How much, how lately and for how much money: decayed counts by kind, and lifetime totals."""
+
+    by_kind: dict[int, Activity] = {}
+    first_at: int = NEVER
+    last_at: int = 0
+    events: int = 0
+    orders: int = 0
+    revenue: float = 0.0
+
+
+class Consent(msgspec.Struct, array_like=True):
+    """Whether the person may be written to: empty, or why not, and since when."""
+
+    refusal: str = ""
+    since: int = 0
+
+
+class Contact(msgspec.Struct, array_like=True):
+    """Who the person says they are: traits as last told, and when."""
+
+    email: str = ""
+    traits: dict[str, Any] = {}
+    told_at: int = 0
+
+
+class Seen(msgspec.Struct, array_like=True):
+    """Hashed message ids of two generations; `since` is when the younger one began."""
+
+    since: int = 0
+    recent: list[int] = []
+    older: list[int] = []
+
+
+class User(msgspec.Struct, array_like=True, tag=0):
+    """Everything a shard knows of a person with a user id. Each machine owns one field."""
+
+    tenant: str
+    user_id: str
+    touched: int
+    seen: Seen = msgspec.field(default_factory=Seen)
+    visitors: list[str] = []
+    contact: Contact = msgspec.field(default_factory=Contact)
+    consent: Consent = msgspec.field(default_factory=Consent)
+    sessions: Sessions = msgspec.field(default_factory=Sessions)
+    carts: Carts = msgspec.field(default_factory=Carts)
+    waits: Waits = msgspec.field(default_factory=Waits)
+    engagement: Engagement = msgspec.field(default_factory=Engagement)
+
+
+class Waiting(msgspec.Struct, array_like=True, frozen=True):
+    """A message of a visitor that waits for a name."""
+
+    log_time: int
+    message: bytes
+
+
+class Visitor(msgspec.Struct, array_like=True, tag=1):
+    """An anonymous id: whom it turned out to be, or what it did so far."""
+
+    tenant: str
+    anonymous_id: str
+    touched: int
+    user_id: str = ""
+    waiting: list[Waiting] = []
+
+
+Person = User | Visitor
+
+
+def user_key(tenant: str, user_id: str) -> str:
+    """Name a user within a shard; a tenant has no slash, so no two people share a key."""
+    return f"{tenant}/{user_id}"
+
+
+def visitor_key(tenant: str, anonymous_id: str) -> str:
+    """Name a visitor within a shard, apart from any user with the same id."""
+    return f"{tenant}~{anonymous_id}"
