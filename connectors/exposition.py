@@ -1,6 +1,6 @@
 """Metrics in Prometheus' format over HTTP, read from the recorder's totals at each scrape.
 
-The OpenTelemetry SDK carries counters and gauges as observable instruments. It has no observable histogram, so histograms
+The OpenTelemetry SDK carries counters and gauges as observable instruments. It has no observable histogram, so those
 stand in the same registry through Prometheus' own client. Names come out as `connectors.metrics` has them: the exporter
 adds a unit or `_total` only where it is missing, and its `target_info` and `otel_scope_*` labels are switched off.
 """

@@ -1,7 +1,8 @@
 """The recorder of metrics: plain totals under one lock, which the worker adds to and a scrape reads.
 
-Callers report once per batch, with counts already added up. OpenTelemetry is not in here: its `add` and `record` cost the
-worker's thread 5 to 13 us a value, these totals 0.2 us; `connectors.exposition` reads them when someone scrapes.
+Callers report once per batch, with counts already added up. OpenTelemetry is not in here: its `add` and `record` cost
+the worker's thread 5 to 13 us a value. Here a batch costs 10 us and each latency in it 0.1 us; `connectors.exposition`
+reads the totals when someone scrapes.
 """
 
 from bisect import bisect_right

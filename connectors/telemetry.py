@@ -70,8 +70,8 @@ class Telemetry:
     ) -> None:
         """Add the span of a written trigger to the trace that its cause belongs to.
 
-        Nothing is added without a valid W3C `traceparent`, nor where the sender did not sample. Never blocks: spans that
-        a slow collector cannot take are dropped.
+        Nothing is added without a valid W3C `traceparent`, nor where the sender did not sample. Never blocks: spans
+        that a slow collector cannot take are dropped.
 
         Args:
             traceparent: what the causing record carried.

@@ -4,6 +4,8 @@ The file that marketers edit is read and checked in `connectors.campaign_file`, 
 """
 
 import hashlib
+import operator
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final
 
@@ -45,31 +47,22 @@ class Filter(msgspec.Struct, frozen=True):
         if self.test is Test.EXISTS:
             return (found is not None) == bool(self.value)
         try:
-            return _holds(self.test, found, self.value)
+            return bool(_HOLDS[self.test](found, self.value))
         except TypeError:
             return False
 
 
-def _holds(test: Test, found: Any, value: Any) -> bool:
-    match test:
-        case Test.IS:
-            return bool(found == value)
-        case Test.IS_NOT:
-            return bool(found != value)
-        case Test.IN:
-            return found in value
-        case Test.NOT_IN:
-            return found not in value
-        case Test.ABOVE:
-            return bool(found > value)
-        case Test.AT_LEAST:
-            return bool(found >= value)
-        case Test.BELOW:
-            return bool(found < value)
-        case Test.AT_MOST:
-            return bool(found <= value)
-        case _:
-            return value in found
+_HOLDS: Final[dict[Test, Callable[[Any, Any], Any]]] = {
+    Test.IS: operator.eq,
+    Test.IS_NOT: operator.ne,
+    Test.IN: lambda found, value: found in value,
+    Test.NOT_IN: lambda found, value: found not in value,
+    Test.ABOVE: operator.gt,
+    Test.AT_LEAST: operator.ge,
+    Test.BELOW: operator.lt,
+    Test.AT_MOST: operator.le,
+    Test.CONTAINS: operator.contains,
+}
 
 
 class Selector(msgspec.Struct, frozen=True):

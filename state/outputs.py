@@ -7,7 +7,6 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from state.clock import MILLISECOND
-from state.people import User
 from state.wire import Forward, Link
 
 MAX_TRIGGER_BYTES: Final = 32 * 1024
@@ -111,8 +110,7 @@ class Emission(NamedTuple):
     campaign_id: str
     label: str
     decided_at: int
-    cause: tuple[int, str | None]
-    """Append time of the causing record and its traceparent."""
+    traceparent: str | None
 
 
 class Feedback(NamedTuple):
@@ -120,13 +118,6 @@ class Feedback(NamedTuple):
 
     key: str
     record: Link | Forward
-
-
-class Ripe(NamedTuple):
-    """A wait that fell due: policy decides what becomes of it."""
-
-    user: User
-    index: int
 
 
 def ulid(millis: int, *parts: str) -> str:

@@ -1,0 +1,59 @@
+"""The fold as a Bytewax step: the only file here that knows the engine."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from bytewax.operators import StatefulBatchLogic
+
+from operators.fold import Fold, Limits, Outputs
+from state.records import Batch
+from state.shard import Shard
+
+
+class Flooded(Exception):
+    """So many records are bad that something upstream is broken: better to stop than to drain the log."""
+
+
+class ShardLogic(StatefulBatchLogic[Batch, Outputs, bytes]):
+    """One partition's fold, keyed by partition.
+
+    Stops the worker when more than `flood_share` of the last 2,000 records were rejected.
+    """
+
+    def __init__(self, fold: Fold, flood_share: float) -> None:
+        self._fold, self._flood_share = fold, flood_share
+        self._recent: deque[tuple[int, int]] = deque()
+
+    def on_batch(self, values: list[Batch]) -> tuple[Iterable[Outputs], bool]:
+        """Fold the batches in."""
+        outputs = [self._fold.apply(batch) for batch in values]
+        for output in outputs:
+            self._watch(output.records, len(output.dead_letters))
+        return outputs, StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> bytes:
+        """Write the shard down; bytes, since the engine pickles them later and elsewhere."""
+        return self._fold.shard.snapshot()
+
+    def _watch(self, records: int, rejected: int) -> None:
+        self._recent.append((records, rejected))
+        total, bad = (sum(column) for column in zip(*self._recent, strict=True))
+        if total >= 2000 and bad > self._flood_share * total:  # noqa: PLR2004 - said above
+            raise Flooded(
+                f"{bad} of the last {total} records were rejected; look at the dead letters, or raise the limit"
+            )
+        while total - self._recent[0][0] >= 2000:  # noqa: PLR2004 - said above
+            total -= self._recent.popleft()[0]
+
+
+def hosted(limits: Limits, flood_share: float) -> Callable[[bytes | None], ShardLogic]:
+    """Make the builder that Bytewax calls for each partition, with its snapshot on resume.
+
+    A new shard learns its partition from its first batch.
+    """
+
+    def build(snapshot: bytes | None) -> ShardLogic:
+        shard = Shard(-1) if snapshot is None else Shard.restore(snapshot)
+        return ShardLogic(Fold(shard, limits), flood_share)
+
+    return build

@@ -1,0 +1,128 @@
+"""Policy: what becomes of a wait that fell due: a trigger, or a decision not to send and its reason."""
+
+from typing import Any, Final
+
+import msgspec
+
+from operators.carts import contents
+from operators.waits import MAX_ITEMS, Ended, Late, Ripe, remember
+from state.campaigns import Items
+from state.clock import to_iso
+from state.outputs import MAX_TRIGGER_BYTES, CausePlace, Decision, Emission, NotSent, Trigger, derived_id
+from state.people import Sent, User, Wait
+
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
+
+
+def decide(user: User, ripe: Ripe, now: int, partition: int) -> Emission:
+    """Decide on a wait that is due: consent first, then re-entry, then whether there is anything to show."""
+    wait, campaign, version = ripe
+    refusal = user.consent.refusal
+    if refusal:
+        return not_sent(user, Ended(wait, NotSent(refusal)), now, partition)
+    earlier = next((s for s in user.waits.sent if (s.campaign_id, s.subject) == (campaign.id, wait.subject)), None)
+    if earlier is not None and not earlier.cancelled and now < earlier.decided_at + campaign.reentry:
+        return not_sent(user, Ended(wait, NotSent.REENTRY, earlier.trigger_id), now, partition)
+    items = contents(user.carts.open.get(wait.subject)) if campaign.items is Items.CART else wait.items
+    if campaign.items is Items.CART and not items:
+        return not_sent(user, Ended(wait, NotSent.EMPTY_CART), now, partition)
+    trigger_id = derived_id(now, user.tenant, campaign.id, user.user_id, wait.subject, wait.cause.message_id)
+    expires_at = now + campaign.expires_after
+    sent = Sent(campaign.id, wait.subject, trigger_id, wait.opened_at, wait.last_at, now, expires_at)
+    remember(user, sent)
+    trigger = Trigger(
+        trigger_id=trigger_id,
+        kind="send",
+        tenant=user.tenant,
+        campaign_id=campaign.id,
+        campaign_version=version,
+        template_id=campaign.template_id,
+        user_id=user.user_id,
+        email=user.contact.email or None,
+        occurred_at=to_iso(wait.opened_at),
+        decided_at=to_iso(now),
+        send_at=to_iso(now),
+        expires_at=to_iso(expires_at),
+        subject=wait.subject,
+        payload=_payload(items, wait.properties),
+        attributes=user.contact.traits,
+        consent={"email": "not refused"},
+        cause=[_place(wait, partition)],
+    )
+    return _emission(trigger_id, _fitting(trigger), campaign.id, "send", now, wait)
+
+
+def not_sent(user: User, ended: Ended, now: int, partition: int) -> Emission:
+    """Write down an email that is not sent."""
+    wait = ended.wait
+    parts = ("not sent", user.tenant, wait.campaign_id, user.user_id, wait.subject, wait.cause.message_id)
+    decision = Decision(
+        decision_id=derived_id(now, *parts),
+        tenant=user.tenant,
+        campaign_id=wait.campaign_id,
+        user_id=user.user_id,
+        subject=wait.subject,
+        reason=ended.reason,
+        detail=ended.detail,
+        opened_at=to_iso(wait.opened_at),
+        decided_at=to_iso(now),
+        cause=[_place(wait, partition)],
+    )
+    return _emission(decision.decision_id, _encode(decision), wait.campaign_id, ended.reason.value, now, wait)
+
+
+def take_back(user: User, late: Late, now: int, place: CausePlace, template_id: str) -> Emission:
+    """Cancel a trigger that went out: the event that would have prevented it arrived late."""
+    sent = late.sent
+    trigger = Trigger(
+        trigger_id=derived_id(now, "cancel", sent.trigger_id),
+        kind="cancel",
+        supersedes=sent.trigger_id,
+        tenant=user.tenant,
+        campaign_id=sent.campaign_id,
+        campaign_version="",
+        template_id=template_id,
+        user_id=user.user_id,
+        email=user.contact.email or None,
+        occurred_at=to_iso(sent.opened_at),
+        decided_at=to_iso(now),
+        send_at=to_iso(now),
+        expires_at=to_iso(sent.expires_at),
+        subject=sent.subject,
+        payload={"cancelled_by": late.detail},
+        cause=[place],
+    )
+    return Emission(trigger.trigger_id, _encode(trigger), sent.campaign_id, "cancel", now, None)
+
+
+def _emission(id_: str, value: bytes, campaign_id: str, label: str, now: int, wait: Wait) -> Emission:
+    return Emission(id_, value, campaign_id, label, now, wait.cause.traceparent)
+
+
+def _place(wait: Wait, partition: int) -> CausePlace:
+    return CausePlace(partition, wait.cause.position, wait.cause.message_id)
+
+
+def _payload(items: list[dict[str, Any]], properties: dict[str, Any]) -> dict[str, Any]:
+    payload: dict[str, Any] = {}
+    if properties:
+        payload["properties"] = properties
+    if items:
+        total = sum((item.get("price") or 0.0) * (item.get("quantity") or 1.0) for item in items)
+        payload |= {"items": items[:MAX_ITEMS], "item_count": len(items), "total": round(total, 2)}
+    return payload
+
+
+def _fitting(trigger: Trigger) -> bytes:
+    """Encode a trigger in at most MAX_TRIGGER_BYTES: items go first, then properties, then attributes."""
+    value = _encode(trigger)
+    payload, attributes = dict(trigger.payload), trigger.attributes
+    while len(value) > MAX_TRIGGER_BYTES:
+        if payload.get("items"):
+            payload["items"] = payload["items"][:-1]
+        elif "properties" in payload:
+            del payload["properties"]
+        else:
+            attributes = {}
+        value = _encode(msgspec.structs.replace(trigger, payload=payload, attributes=attributes))
+    return value
