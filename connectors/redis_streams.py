@@ -52,7 +52,7 @@ def stream(topic: str, partition: int) -> str:
     return f"waxmark:{topic}:{partition}"
 
 
-def connect(url: str) -> "redis.Redis[bytes]":
+def connect(url: str) -> redis.Redis:
     """Connect to a Redis that keeps what it is given. Raises UnsafeRedis, or redis.RedisError when it cannot be reached."""
     client = redis.Redis.from_url(url, socket_timeout=30)
     policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")

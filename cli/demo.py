@@ -1,0 +1,140 @@
+"""`waxmark demo`: Redis, the dataflow and simulated shoppers for a minute, with a live view."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from connectors import redis_server
+from connectors.redis_streams import EVENTS, TRIGGERS, connect, scan, stream
+from connectors.settings import Settings
+
+_CAMPAIGNS = Path(__file__).parent.parent / "simulator" / "demo_campaigns.yaml"
+
+
+def demo() -> None:
+    """Show the whole product on simulated shoppers, for DEMO_SECONDS (60) or until Ctrl-C; leaves nothing running.
+
+    Example: `DEMO_SECONDS=20 waxmark demo`
+    """
+    seconds = float(os.environ.get("DEMO_SECONDS", "60"))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    out = Console(highlight=False)
+    with tempfile.TemporaryDirectory(prefix="waxmark-demo-") as folder, contextlib.ExitStack() as stack:
+        url = os.environ.get("WAXMARK_REDIS") or stack.enter_context(redis_server.running(Path(folder) / "redis"))
+        settings = Settings(redis=url, recovery=Path(folder) / "recovery", snapshot_seconds=2)
+        client = connect(url)
+        out.print(f"Redis at {url}; {settings.partitions} partitions; simulated shoppers for {seconds:.0f} s")
+        view = _View(client, settings.partitions)
+        with _started(settings, folder):
+            try:
+                _watch(view, out, seconds)
+            except KeyboardInterrupt:
+                out.print("stopping")
+        view.look()
+        out.print(view.summary())
+        client.close()
+
+
+@contextlib.contextmanager
+def _started(settings: Settings, folder: str) -> Iterator[None]:
+    """Run the dataflow and the shop as processes of their own, and stop them gracefully."""
+    environment = os.environ | {
+        "WAXMARK_REDIS": settings.redis,
+        "WAXMARK_RECOVERY": str(settings.recovery),
+        "WAXMARK_SNAPSHOT_SECONDS": str(settings.snapshot_seconds),
+    }
+    commands = (
+        ["run", "personalization", "--campaigns", str(_CAMPAIGNS)],
+        ["simulate", "--events", "1000000", "--rate", "100"],
+    )
+    processes = []
+    log = Path(folder, "log.txt")
+    with log.open("w") as file:
+        try:
+            for command in commands:
+                arguments = [sys.executable, "-c", "from cli.main import main; main()", *command]
+                processes.append(
+                    subprocess.Popen(arguments, env=environment, stdout=file, stderr=file, start_new_session=True)  # noqa: S603 - ourselves
+                )
+            yield
+        finally:
+            for process in reversed(processes):
+                process.terminate()
+            for process in processes:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=15)
+                process.kill()
+                process.wait()
+    if processes[0].returncode != 0:
+        raise ValueError(f"the dataflow ended with code {processes[0].returncode}: {log.read_text()[-2000:]}")
+
+
+class _View:
+    """What the demo knows: counts and the last triggers, read from Redis."""
+
+    def __init__(self, client: Any, partitions: int) -> None:
+        self._client, self._partitions = client, partitions
+        self._after = ["-"] * partitions
+        self.events, self.rate, self._at = 0, 0.0, time.monotonic()
+        self.campaigns: Counter[str] = Counter()
+        self.last: deque[dict[str, Any]] = deque(maxlen=8)
+
+    def look(self) -> None:
+        """Read what is new."""
+        events = sum(self._client.xlen(stream(EVENTS, partition)) for partition in range(self._partitions))
+        now = time.monotonic()
+        self.rate = (events - self.events) / max(now - self._at, 1e-3)
+        self.events, self._at = events, now
+        for partition in range(self._partitions):
+            for position, fields in scan(self._client, TRIGGERS, partition, self._after[partition]):
+                self._after[partition] = position
+                trigger = msgspec.json.decode(fields[b"v"])
+                self.campaigns[f"{trigger['campaign_id']} ({trigger['kind']})"] += 1
+                self.last.append(trigger)
+
+    def line(self) -> str:
+        """Say it in a line."""
+        return f"{self.events} records, {self.rate:.0f}/s, {sum(self.campaigns.values())} triggers"
+
+    def summary(self) -> Table:
+        """Count the triggers by campaign."""
+        table = Table("campaign", "triggers", title=self.line())
+        for campaign, count in sorted(self.campaigns.items()):
+            table.add_row(campaign, str(count))
+        return table
+
+    def render(self) -> Group:
+        """Draw the live view."""
+        last = Table("decided", "campaign", "kind", "user", "items", title="last triggers")
+        for trigger in self.last:
+            items = str(trigger["payload"].get("item_count", ""))
+            last.add_row(trigger["decided_at"], trigger["campaign_id"], trigger["kind"], trigger["user_id"], items)
+        return Group(self.summary(), last)
+
+
+def _watch(view: _View, out: Console, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    if not out.is_terminal:
+        while time.monotonic() < end:
+            time.sleep(min(5.0, max(0.0, end - time.monotonic())))
+            view.look()
+            out.print(view.line())
+        return
+    with Live(view.render(), console=out, refresh_per_second=4) as live:
+        while time.monotonic() < end:
+            time.sleep(0.5)
+            view.look()
+            live.update(view.render())
