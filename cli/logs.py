@@ -4,7 +4,6 @@ from collections import Counter
 from pathlib import Path
 from time import sleep, time_ns
 
-import msgspec
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -17,6 +16,7 @@ from operators.fold import Limits
 from simulator.logs import write_log
 from simulator.shop import Shop, visits
 from state.clock import DAY, MINUTE, SECOND
+from state.events import parse_time
 
 _out = Console(highlight=False)
 
@@ -94,7 +94,9 @@ def import_(file: Path) -> None:
     _out.print(f"imported {redis_log.load(connect(settings.redis), file)} records from {file}")
 
 
-def replay(file: Path, *, campaigns: Path | None = None, triggers: Path | None = None) -> None:
+def replay(
+    file: Path, *, campaigns: Path | None = None, triggers: Path | None = None, until: str | None = None
+) -> None:
     """Fold a log file with the code of production, and print what would have been sent.
 
     Example: `waxmark replay log.jsonl --campaigns campaigns.yaml --triggers triggers.jsonl`
@@ -107,6 +109,8 @@ def replay(file: Path, *, campaigns: Path | None = None, triggers: Path | None =
         Definitions to use instead of those in the log.
     triggers
         Where to write the triggers, one a line, in order of their ids.
+    until
+        Suppose that nothing more was appended until this time (ISO 8601), and let happen what was due before it.
     """
     header = _header(file)
     settings = Settings()
@@ -116,7 +120,7 @@ def replay(file: Path, *, campaigns: Path | None = None, triggers: Path | None =
         header.partitions,
         Limits(settings.session_gap_minutes * MINUTE),
         feed_back=not header.fed_back,
-        read_to=header.read_to,
+        read_to=header.read_to if until is None else parse_time(until),
         instead=instead,
     )
     found: dict[str, bytes] = {}
@@ -142,8 +146,3 @@ def _header(file: Path) -> logfile.Header:
     if header is None:
         raise logfile.BrokenLog(f"{file}:1: no log header; write the file by waxmark export or waxmark simulate")
     return header
-
-
-def as_json(value: object) -> str:
-    """Write a value as indented JSON for a person."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

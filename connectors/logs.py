@@ -51,7 +51,7 @@ class JsonLines(logging.Formatter):
         }
         for name, value in vars(record).items():
             if name not in _OWN:
-                line.setdefault(name, _allowed(name, value))
+                line.setdefault(_masked(name), _allowed(name, value))
         if record.exc_info and record.exc_info[1]:
             line["error"] = type(record.exc_info[1]).__qualname__
             line["where"] = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(record.exc_info[2])]

@@ -7,9 +7,10 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import prometheus_client
@@ -121,6 +122,16 @@ def test_a_scraper_that_asks_for_openmetrics_gets_it_without_an_error() -> None:
     assert families == {instrument.name.removesuffix("_total") for instrument in INSTRUMENTS}
 
 
+@pytest.fixture
+def _hasty_threads() -> Iterator[None]:
+    """Switch threads so often that an unguarded step between two is found."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_hasty_threads")
 def test_scrapes_at_the_same_time_each_get_every_metric_once() -> None:
     """The exporter keeps one queue for all scrapes: of two at once, one got everything twice and the other nothing."""
     with Telemetry(metrics_port=0) as telemetry, ThreadPoolExecutor(8) as pool:

@@ -1,0 +1,1 @@
+"""Tests mirror the packages; `tests.shopping` is their vocabulary."""

@@ -1,0 +1,33 @@
+"""Fixtures: a real Redis for each test that asks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from connectors import redis_server
+
+
+@pytest.fixture(scope="session")
+def redis_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One server for all tests."""
+    folder: Path = tmp_path_factory.mktemp("redis")
+    with redis_server.running(folder) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_of_the_session: str) -> str:
+    """An empty Redis."""
+    with redis.Redis.from_url(redis_of_the_session) as client:
+        client.flushall()
+    return redis_of_the_session
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[Any]:
+    """A client of the empty Redis."""
+    with redis.Redis.from_url(redis_url) as connection:
+        yield connection
