@@ -18,7 +18,9 @@ from rich.live import Live
 from rich.table import Table
 
 from connectors import redis_server
+from connectors.metrics import LATENCY, OPEN_CARTS
 from connectors.redis_streams import EVENTS, TRIGGERS, connect, scan, stream
+from connectors.scrape import exposition_quantile, exposition_sum, fetch
 from connectors.settings import Settings
 
 _CAMPAIGNS = Path(__file__).parent.parent / "simulator" / "demo_campaigns.yaml"
@@ -34,10 +36,11 @@ def demo() -> None:
     out = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="waxmark-demo-") as folder, contextlib.ExitStack() as stack:
         url = os.environ.get("WAXMARK_REDIS") or stack.enter_context(redis_server.running(Path(folder) / "redis"))
-        settings = Settings(redis=url, recovery=Path(folder) / "recovery", snapshot_seconds=2)
+        port = redis_server.free_port()
+        settings = Settings(redis=url, metrics_port=port, recovery=Path(folder) / "recovery", snapshot_seconds=2)
         client = connect(url)
         out.print(f"Redis at {url}; {settings.partitions} partitions; simulated shoppers for {seconds:.0f} s")
-        view = _View(client, settings.partitions)
+        view = _View(client, settings.partitions, port)
         with _started(settings, folder):
             try:
                 _watch(view, out, seconds)
@@ -54,6 +57,7 @@ def _started(settings: Settings, folder: str) -> Iterator[None]:
     environment = os.environ | {
         "WAXMARK_REDIS": settings.redis,
         "WAXMARK_RECOVERY": str(settings.recovery),
+        "WAXMARK_METRICS_PORT": str(settings.metrics_port),
         "WAXMARK_SNAPSHOT_SECONDS": str(settings.snapshot_seconds),
     }
     commands = (
@@ -85,15 +89,22 @@ def _started(settings: Settings, folder: str) -> Iterator[None]:
 class _View:
     """What the demo knows: counts and the last triggers, read from Redis."""
 
-    def __init__(self, client: Any, partitions: int) -> None:
-        self._client, self._partitions = client, partitions
+    def __init__(self, client: Any, partitions: int, port: int) -> None:
+        self._client, self._partitions, self._port = client, partitions, port
+        self.latency, self.carts = "latency unknown", 0
         self._after = ["-"] * partitions
         self.events, self.rate, self._at = 0, 0.0, time.monotonic()
         self.campaigns: Counter[str] = Counter()
         self.last: deque[dict[str, Any]] = deque(maxlen=8)
 
     def look(self) -> None:
-        """Read what is new."""
+        """Read what is new; metrics stay as last read once the dataflow has ended."""
+        with contextlib.suppress(OSError):
+            text = fetch("127.0.0.1", self._port)
+            half, most = (exposition_quantile(text, LATENCY.name, q) for q in (0.5, 0.99))
+            if half is not None and most is not None:
+                self.latency = f"event to profile p50 {half * 1000:.0f} ms, p99 {most * 1000:.0f} ms"
+            self.carts = int(exposition_sum(text, OPEN_CARTS.name))
         events = sum(self._client.xlen(stream(EVENTS, partition)) for partition in range(self._partitions))
         now = time.monotonic()
         self.rate = (events - self.events) / max(now - self._at, 1e-3)
@@ -107,7 +118,8 @@ class _View:
 
     def line(self) -> str:
         """Say it in a line."""
-        return f"{self.events} records, {self.rate:.0f}/s, {sum(self.campaigns.values())} triggers"
+        triggers = sum(self.campaigns.values())
+        return f"{self.events} records, {self.rate:.0f}/s; {self.latency}; {self.carts} open carts; {triggers} triggers"
 
     def summary(self) -> Table:
         """Count the triggers by campaign."""

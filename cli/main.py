@@ -12,6 +12,7 @@ from connectors.campaign_file import CampaignFileError
 from connectors.logfile import BrokenLog
 from connectors.redis_log import NotEmpty
 from connectors.redis_streams import Fenced, UnsafeRedis
+from connectors.telemetry import TelemetryError
 from operators.hosting import Flooded
 
 app = cyclopts.App(name="waxmark", help="Turn what a customer does into the one email that fits, sent once.")
@@ -39,6 +40,16 @@ def main() -> None:
             f"Redis cannot be reached: {error}. Start one, or name another by WAXMARK_REDIS=redis://host:port/0"
         )
         sys.exit(3)
-    except (BrokenLog, CampaignFileError, Fenced, Flooded, NotEmpty, UnsafeRedis, OSError, ValueError) as error:
+    except (
+        BrokenLog,
+        CampaignFileError,
+        Fenced,
+        Flooded,
+        NotEmpty,
+        TelemetryError,
+        UnsafeRedis,
+        OSError,
+        ValueError,
+    ) as error:
         errors.print(str(error), markup=False)
         sys.exit(1)

@@ -1,10 +1,13 @@
 """Profiles in Redis: one hash per user, `profile:{tenant}:{user_id}`, for whoever composes an email."""
 
+import time
 from typing import Any
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from connectors.recorder import Metrics
 from connectors.redis_streams import connect
+from state.clock import SECOND
 from state.outputs import ProfileUpdate
 
 
@@ -14,17 +17,17 @@ class ProfileSink(DynamicSink[ProfileUpdate]):
     `ttl` is in seconds and renewed at each write; 0 keeps profiles until the user is forgotten.
     """
 
-    def __init__(self, url: str, ttl: int) -> None:
-        self._url, self._ttl = url, ttl
+    def __init__(self, url: str, ttl: int, metrics: Metrics) -> None:
+        self._url, self._ttl, self._metrics = url, ttl, metrics
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_ProfileWriter":  # noqa: ARG002 - theirs
         """Open this worker's connection."""
-        return _ProfileWriter(connect(self._url), self._ttl)
+        return _ProfileWriter(connect(self._url), self._ttl, self._metrics)
 
 
 class _ProfileWriter(StatelessSinkPartition[ProfileUpdate]):
-    def __init__(self, client: Any, ttl: int) -> None:
-        self._client, self._ttl = client, ttl
+    def __init__(self, client: Any, ttl: int, metrics: Metrics) -> None:
+        self._client, self._ttl, self._metrics = client, ttl, metrics
 
     def write_batch(self, items: list[ProfileUpdate]) -> None:
         pipe = self._client.pipeline(transaction=False)
@@ -37,6 +40,8 @@ class _ProfileWriter(StatelessSinkPartition[ProfileUpdate]):
             if self._ttl:
                 pipe.expire(key, self._ttl)
         pipe.execute()
+        now = time.time()
+        self._metrics.profile_latency(now - update.log_time / SECOND for update in items)
 
     def close(self) -> None:
         self._client.close()

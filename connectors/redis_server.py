@@ -26,7 +26,7 @@ def running(directory: Path, port: int = 0) -> Iterator[str]:
     parent is killed. With the same directory it comes back with all it had.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    port = port or _free_port()
+    port = port or free_port()
     options = {
         "port": str(port),
         "bind": "127.0.0.1",
@@ -61,7 +61,8 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a TCP port on loopback that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -6,12 +6,14 @@ position and, in milliseconds, its append time. An entry has the record's bytes 
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import redis
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from connectors.recorder import Metrics
 from connectors.stopping import Stop
 from state.clock import MILLISECOND, SECOND
 from state.outputs import DeadLetter, Emission, Feedback
@@ -91,10 +93,16 @@ class EventSource(FixedPartitionedSource[tuple[str, Batch], str]):
     """
 
     def __init__(
-        self, url: str, partitions: int, stop: Stop, retention: int, settling: int = 100 * MILLISECOND
+        self,
+        url: str,
+        partitions: int,
+        stop: Stop,
+        retention: int,
+        metrics: Metrics,
+        settling: int = 100 * MILLISECOND,
     ) -> None:
-        self._url, self._partitions, self._stop = url, partitions, stop
-        self._retention, self._settling = retention, settling
+        self._url, self._partitions = url, partitions
+        self._partition = partial(_EventPartition, stop=stop, retention=retention, metrics=metrics, settling=settling)
 
     def list_parts(self) -> list[str]:
         """Name the partitions."""
@@ -102,15 +110,22 @@ class EventSource(FixedPartitionedSource[tuple[str, Batch], str]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> "_EventPartition":  # noqa: ARG002 - theirs
         """Open one partition where the snapshot left it."""
-        client = connect(self._url)
-        return _EventPartition(
-            client, int(for_part), resume_state or "0-0", self._stop, self._retention, self._settling
-        )
+        return self._partition(connect(self._url), int(for_part), resume_state or "0-0")
 
 
 class _EventPartition(StatefulSourcePartition[tuple[str, Batch], str]):
-    def __init__(self, client: Any, partition: int, position: str, stop: Stop, retention: int, settling: int) -> None:
-        self._client, self._partition, self._position = client, partition, position
+    def __init__(
+        self,
+        client: Any,
+        partition: int,
+        position: str,
+        *,
+        stop: Stop,
+        retention: int,
+        metrics: Metrics,
+        settling: int,
+    ) -> None:
+        self._client, self._partition, self._position, self._metrics = client, partition, position, metrics
         self._stop, self._retention, self._settling = stop, retention, settling
         self._stream, self._key = stream(EVENTS, partition), str(partition)
         self._covered = [position]
@@ -133,6 +148,8 @@ class _EventPartition(StatefulSourcePartition[tuple[str, Batch], str]):
         if entries:
             self._position = entries[-1][0].decode()
         records = [_record(position, fields) for position, fields in entries]
+        now = seconds * SECOND + micros
+        self._metrics.looked(self._partition, now=now, log_time=log_time(self._position), at_end=self._idle)
         return [(self._key, Batch(self._partition, records, read_to))]
 
     def next_awake(self) -> datetime | None:
@@ -184,8 +201,8 @@ class OnceSink(FixedPartitionedSink[tuple[str, bytes], str]):
     and this worker ends as the zombie that it is.
     """
 
-    def __init__(self, url: str, partitions: int, topic: str) -> None:
-        self._url, self._partitions, self._topic = url, partitions, topic
+    def __init__(self, url: str, partitions: int, topic: str, metrics: Metrics) -> None:
+        self._url, self._partitions, self._topic, self._metrics = url, partitions, topic, metrics
 
     def list_parts(self) -> list[str]:
         """Name the partitions."""
@@ -197,12 +214,12 @@ class OnceSink(FixedPartitionedSink[tuple[str, bytes], str]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> "_OncePartition":  # noqa: ARG002 - theirs
         """Open one partition and read back what was written after the snapshot."""
-        return _OncePartition(connect(self._url), self._topic, int(for_part), resume_state or "-")
+        return _OncePartition(connect(self._url), self._topic, int(for_part), resume_state or "-", self._metrics)
 
 
 class _OncePartition(StatefulSinkPartition[tuple[str, bytes], str]):
-    def __init__(self, client: Any, topic: str, partition: int, position: str) -> None:
-        self._client, self._stream, self._topic = client, stream(topic, partition), topic
+    def __init__(self, client: Any, topic: str, partition: int, position: str, metrics: Metrics) -> None:
+        self._client, self._stream, self._topic, self._metrics = client, stream(topic, partition), topic, metrics
         self._last = "0-0" if position == "-" else position
         self._written: set[bytes] = set()
         for last, fields in scan(client, topic, partition, position):
@@ -215,6 +232,7 @@ class _OncePartition(StatefulSinkPartition[tuple[str, bytes], str]):
         for id_, value in values:
             if id_.encode() not in self._written:
                 arguments += [id_, value]
+        self._metrics.suppressed(self._topic, len(values) - len(arguments) // 2)
         if len(arguments) == 1:
             return
         try:

@@ -18,4 +18,7 @@ class Settings(BaseSettings):
     retention_days: int = Field(default=30, ge=1)
     profile_ttl_seconds: int = Field(default=0, ge=0)
     session_gap_minutes: int = Field(default=30, ge=1)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
+    otlp_endpoint: str | None = None
     flood_share: float = Field(default=0.5, ge=0, le=1)

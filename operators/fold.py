@@ -5,7 +5,6 @@ in, everything that was due before its append time happens, at the time at which
 """
 
 import base64
-from collections import Counter
 from typing import Final
 
 import msgspec
@@ -49,7 +48,9 @@ class Outputs(msgspec.Struct):
     dead_letters: list[DeadLetter] = []
     feedback: list[Feedback] = []
     records: int = 0
+    types: dict[str, int] = {}
     repeats: int = 0
+    late: int = 0
 
 
 class Fold:
@@ -93,18 +94,27 @@ class Fold:
             case Rejected():
                 self._reject(record, seen)
             case Event():
+                self._count(seen.type)
                 self._event(seen, record, record.value)
             case wire.Forward():
+                self._count("forward")
                 self._forward(seen, record)
             case wire.Link():
+                self._count("link")
                 visitor = self._visitor(seen.tenant, seen.anonymous_id, record.log_time)
                 self._out.feedback += identity.on_link(visitor, seen, record.log_time)
             case wire.CampaignsInForce():
+                self._count("campaigns")
                 self._in_force(seen, record)
             case wire.Model():
+                self._count("model")
                 self.shard.models[seen.name] = seen
             case wire.Delete():
+                self._count("delete")
                 self._delete(seen.tenant, seen.user_id, record.log_time)
+
+    def _count(self, type_: str) -> None:
+        self._out.types[type_] = self._out.types.get(type_, 0) + 1
 
     def _event(self, event: Event, record: Record, value: bytes) -> None:
         if event.user_id:
@@ -131,6 +141,8 @@ class Fold:
             self._out.repeats += 1
             return
         self._out.feedback += identity.links_of(user, event)
+        if now - event.time > self._limits.session_gap:
+            self._out.late += 1
         had_cart = bool(user.carts.open)
         for machine in self._concerned[event.kind]:
             machine.on_event(user, event, record)
@@ -258,8 +270,3 @@ class Fold:
 
 def _nested() -> Rejected:
     return Rejected(Reason.INVALID, "a forward carries messages, not control records")
-
-
-def rejects_by_reason(outputs: Outputs) -> Counter[str]:
-    """Count a batch's dead letters by reason, for telemetry."""
-    return Counter(letter.reason for letter in outputs.dead_letters)

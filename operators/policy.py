@@ -92,11 +92,11 @@ def take_back(user: User, late: Late, now: int, place: CausePlace, template_id: 
         payload={"cancelled_by": late.detail},
         cause=[place],
     )
-    return Emission(trigger.trigger_id, _encode(trigger), sent.campaign_id, "cancel", now, None)
+    return Emission(trigger.trigger_id, _encode(trigger), sent.campaign_id, "cancel", now, now, None)
 
 
 def _emission(id_: str, value: bytes, campaign_id: str, label: str, now: int, wait: Wait) -> Emission:
-    return Emission(id_, value, campaign_id, label, now, wait.cause.traceparent)
+    return Emission(id_, value, campaign_id, label, now, wait.cause.log_time, wait.cause.traceparent)
 
 
 def _place(wait: Wait, partition: int) -> CausePlace:

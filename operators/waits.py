@@ -197,7 +197,7 @@ def _open(user: User, campaign: Campaign, event: Event, record: Record) -> Itera
     mark = f"{campaign.id}/{subject}" if campaign.cancel_by_subject else campaign.id
     if event.time <= waits.cancelled_at.get(mark, -1) or _find(user, campaign, subject) is not None:
         return
-    cause = Cause(record.position, event.message_id, record.traceparent)
+    cause = Cause(record.position, record.log_time, event.message_id, record.traceparent)
     due = record.log_time + campaign.wait
     items, properties = _items(campaign, event), _properties(campaign, event)
     waits.open.append(Wait(campaign.id, subject, event.time, event.time, due, cause, properties, items))

@@ -110,6 +110,8 @@ class Emission(NamedTuple):
     campaign_id: str
     label: str
     decided_at: int
+    caused_at: int
+    """Append time of the record that opened the wait."""
     traceparent: str | None
 
 

@@ -60,6 +60,7 @@ class Cause(msgspec.Struct, array_like=True, frozen=True):
     """The record that made something happen, by its place in its partition."""
 
     position: str
+    log_time: int
     message_id: str
     traceparent: str | None = None
 

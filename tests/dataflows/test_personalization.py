@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from connectors import campaign_file, logfile, redis_log
+from connectors.recorder import Metrics
 from connectors.redis_streams import DEAD_LETTERS, DECISIONS, EVENTS, TRIGGERS, Fenced, OnceSink, append, scan, stream
 from dataflows.replay import replay
 from operators.fold import Limits
@@ -225,7 +226,7 @@ def test_a_record_that_is_no_event_ends_in_the_dead_letters_with_its_reason(work
 
 def test_a_zombie_writer_is_refused(redis_url: str, client: Any) -> None:
     """Two workers believe that they own a partition: the one that another overtook must end, not write."""
-    sink = OnceSink(redis_url, PARTITIONS, TRIGGERS)
+    sink = OnceSink(redis_url, PARTITIONS, TRIGGERS, Metrics(enabled=False))
     zombie, heir = (sink.build_part("to_triggers", "0", None) for _ in range(2))
     heir.write_batch([("a", b"1")])
     with pytest.raises(Fenced):
@@ -239,7 +240,7 @@ def test_what_was_written_after_the_snapshot_is_skipped_when_the_replay_brings_i
     redis_url: str, client: Any
 ) -> None:
     """The crash came between the write and the snapshot."""
-    sink = OnceSink(redis_url, PARTITIONS, TRIGGERS)
+    sink = OnceSink(redis_url, PARTITIONS, TRIGGERS, Metrics(enabled=False))
     first = sink.build_part("to_triggers", "0", None)
     first.write_batch([("a", b"1")])
     snapshot = first.snapshot()

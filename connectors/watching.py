@@ -1,0 +1,42 @@
+"""What the dataflow tells telemetry: one report a batch, none an event."""
+
+from collections import Counter
+
+from connectors.telemetry import Telemetry
+from operators.fold import Outputs
+from state.events import Reason
+from state.shard import Shard
+
+
+class FoldWatch:
+    """Reports the fold's batches and snapshots as metrics, and its triggers as spans."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def folded(self, outputs: Outputs, shard: Shard) -> None:
+        """Report a batch."""
+        metrics, partition = self._telemetry.metrics, outputs.partition
+        metrics.observe_batch(
+            partition,
+            records=outputs.types,
+            rejects=Counter(Reason(letter.reason) for letter in outputs.dead_letters),
+            duplicates=outputs.repeats,
+            late=outputs.late,
+            triggers=Counter((emission.campaign_id, emission.label) for emission in outputs.triggers),
+            not_sent=Counter((emission.campaign_id, emission.label) for emission in outputs.decisions),
+        )
+        metrics.shard(partition, users=len(shard), timers=shard.timers, open_carts=shard.carts_open)
+        for emission in outputs.triggers:
+            self._telemetry.trace_trigger(
+                emission.traceparent,
+                emission.caused_at,
+                emission.decided_at,
+                trigger_id=emission.id,
+                campaign_id=emission.campaign_id,
+                partition=partition,
+            )
+
+    def snapshotted(self, partition: int, size: int, seconds: float) -> None:
+        """Report a snapshot."""
+        self._telemetry.metrics.snapshot(partition, size, seconds)
