@@ -53,7 +53,7 @@ DUPLICATES: Final = _counter(
     "waxmark_duplicate_events_total", ("partition",), "Events dropped because their message id had been seen before."
 )
 LATE: Final = _counter(
-    "waxmark_late_events_total", ("partition",), "Events that came too late for the session they belonged to."
+    "waxmark_late_events_total", ("partition",), "Events appended more than a session gap after they happened."
 )
 TRIGGERS: Final = _counter("waxmark_triggers_total", ("campaign", "kind"), "Triggers decided, to send or to cancel.")
 NOT_SENT: Final = _counter("waxmark_not_sent_total", ("campaign", "reason"), "Decisions not to send, by reason.")

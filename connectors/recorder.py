@@ -77,7 +77,7 @@ class Metrics:
             records: how many of each type (`track`, `link`, ...), a closed set; rejected ones have none.
             rejects: how many for each reason.
             duplicates: events dropped as already seen.
-            late: events that came too late for their session.
+            late: events appended more than a session gap after they happened.
             triggers: how many by campaign and kind, `send` or `cancel`.
             not_sent: how many by campaign and reason.
         """

@@ -12,7 +12,7 @@ from state.records import Record
 
 HALF_LIVES: Final = (7 * DAY, 30 * DAY, 90 * DAY)
 
-WEIGHTS: Final = {
+WEIGHTS: Final[dict[int, float]] = {
     Kind.OTHER: 0.5,
     Kind.BROWSE: 1.0,
     Kind.CART: 3.0,
@@ -64,7 +64,7 @@ def scores(user: User, now: int) -> list[float]:
     """Add up the weighted counts as of `now`, for each half-life in `HALF_LIVES`."""
     totals = [0.0] * len(HALF_LIVES)
     for kind, activity in user.engagement.by_kind.items():
-        weight = WEIGHTS.get(Kind(kind), 0.0)
+        weight = WEIGHTS.get(kind, 0.0)
         age = max(0, now - activity.at)
         for i, half_life in enumerate(HALF_LIVES):
             totals[i] += weight * activity.decayed[i] * 0.5 ** (age / half_life)

@@ -1,6 +1,7 @@
 """Times as integers: microseconds since 1970, UTC. No function here reads a clock."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 MILLISECOND: Final = 1_000
@@ -27,5 +28,16 @@ def to_micros(moment: datetime) -> int:
 
 def to_iso(micros: int) -> str:
     """Write microseconds UTC as ISO 8601 with milliseconds and a Z, the form that Segment and ESPs use."""
-    moment = _EPOCH + timedelta(microseconds=micros)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    day, rest = divmod(micros, DAY)
+    seconds, fraction = divmod(rest, SECOND)
+    return f"{_date(day)}T{_time(seconds)}.{fraction // MILLISECOND:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _date(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).strftime("%Y-%m-%d")
+
+
+@lru_cache(maxsize=4096)
+def _time(seconds: int) -> str:
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
