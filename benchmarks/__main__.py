@@ -14,7 +14,7 @@ from pathlib import Path
 from connectors import campaign_file, logfile, redis_server
 from connectors.recorder import Metrics
 from connectors.redis_profiles import ProfileSink
-from connectors.redis_streams import TRIGGERS, OnceSink, connect, emitted
+from connectors.redis_streams import TRIGGERS, OnceSink, connect
 from operators.fold import Fold, Limits
 from simulator.logs import write_log
 from simulator.shop import Shop
@@ -95,7 +95,7 @@ def _whole(records: list[Record], url: str) -> None:
     for batch in _batches(records):
         outputs = fold.apply(batch)
         profiles.write_batch(outputs.profiles)
-        triggers.write_batch([emitted(emission) for emission in outputs.triggers])
+        triggers.write_batch([*outputs.triggers])
     profiles.close()
     triggers.close()
 

@@ -1,18 +1,21 @@
 """`waxmark run`: a dataflow in the foreground, recovery always on."""
 
+import logging
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
-from rich.console import Console
 
+from connectors import logs
 from connectors.campaign_file import load
 from connectors.redis_log import publish
 from connectors.redis_streams import connect
 from connectors.settings import Settings
 from dataflows import personalization
+
+_log = logging.getLogger("waxmark.run")
 
 
 class Flow(StrEnum):
@@ -33,21 +36,21 @@ def run(flow: Flow, *, campaigns: Path = Path("campaigns.yaml")) -> None:
     campaigns
         The campaigns file; its definitions go into the log if they changed.
     """
-    out = Console(stderr=True, highlight=False)
+    logs.configure(always={"dataflow": flow.value})
     settings = Settings()
     definitions = load(campaigns)
     client = connect(settings.redis)
     if publish(client, settings.partitions, definitions):
-        out.print(f"published {len(definitions)} campaigns from {campaigns}")
+        _log.info("campaigns published", extra={"campaigns": len(definitions)})
     client.close()
     recovery = settings.recovery
     if not (recovery / "part-0.sqlite3").exists():
         recovery.mkdir(parents=True, exist_ok=True)
         init_db_dir(recovery, 1)
-    out.print(f"{flow} runs on {settings.partitions} partitions; snapshots in {recovery}")
+    _log.info("running", extra={"partitions": settings.partitions, "recovery": str(recovery)})
     cli_main(
         personalization.flow(),
         epoch_interval=timedelta(seconds=settings.snapshot_seconds),
         recovery_config=RecoveryConfig(str(recovery)),
     )
-    out.print(f"{flow} stopped; its last snapshot is written")
+    _log.info("stopped, the last snapshot is written")

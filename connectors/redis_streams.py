@@ -4,10 +4,10 @@ P streams each for events, triggers, decisions and dead letters, named `waxmark:
 position and, in milliseconds, its append time. An entry has the record's bytes in `v`, and `traceparent` if it has one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -47,6 +47,21 @@ class UnsafeRedis(Exception):
 
 class Fenced(Exception):
     """Another writer has appended to a stream that is written by one: this one is a zombie and must end."""
+
+
+class Buried(NamedTuple):
+    """A dead letter on its way to its topic."""
+
+    id: str
+    value: bytes
+
+
+Wrote = Callable[[int, list[Any]], None]
+"""Whoever wants to hear what a partition of a topic was just given, repeats left out."""
+
+
+def _nobody(partition: int, items: list[Any]) -> None:
+    """Let nobody hear."""
 
 
 def stream(topic: str, partition: int) -> str:
@@ -193,7 +208,7 @@ def _record(position: bytes, fields: dict[bytes, bytes]) -> Record:
     )
 
 
-class OnceSink(FixedPartitionedSink[tuple[str, bytes], str]):
+class OnceSink(FixedPartitionedSink[Emission | Buried, str]):
     """A topic written exactly once: one writer a partition, every id once.
 
     The snapshot is the last position written. On resume, what stands after it is read back and skipped when the replay brings
@@ -201,8 +216,8 @@ class OnceSink(FixedPartitionedSink[tuple[str, bytes], str]):
     and this worker ends as the zombie that it is.
     """
 
-    def __init__(self, url: str, partitions: int, topic: str, metrics: Metrics) -> None:
-        self._url, self._partitions, self._topic, self._metrics = url, partitions, topic, metrics
+    def __init__(self, url: str, partitions: int, topic: str, metrics: Metrics, wrote: Wrote = _nobody) -> None:
+        self._url, self._partitions, self._topic, self._metrics, self._wrote = url, partitions, topic, metrics, wrote
 
     def list_parts(self) -> list[str]:
         """Name the partitions."""
@@ -214,12 +229,14 @@ class OnceSink(FixedPartitionedSink[tuple[str, bytes], str]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> "_OncePartition":  # noqa: ARG002 - theirs
         """Open one partition and read back what was written after the snapshot."""
-        return _OncePartition(connect(self._url), self._topic, int(for_part), resume_state or "-", self._metrics)
+        part, position = int(for_part), resume_state or "-"
+        return _OncePartition(connect(self._url), self._topic, part, position, self._metrics, self._wrote)
 
 
-class _OncePartition(StatefulSinkPartition[tuple[str, bytes], str]):
-    def __init__(self, client: Any, topic: str, partition: int, position: str, metrics: Metrics) -> None:
+class _OncePartition(StatefulSinkPartition[Emission | Buried, str]):
+    def __init__(self, client: Any, topic: str, partition: int, position: str, metrics: Metrics, wrote: Wrote) -> None:
         self._client, self._stream, self._topic, self._metrics = client, stream(topic, partition), topic, metrics
+        self._partition, self._wrote = partition, wrote
         self._last = "0-0" if position == "-" else position
         self._written: set[bytes] = set()
         for last, fields in scan(client, topic, partition, position):
@@ -227,20 +244,21 @@ class _OncePartition(StatefulSinkPartition[tuple[str, bytes], str]):
             self._written.add(fields[b"id"])
         self._append = client.register_script(_APPEND_ONCE)
 
-    def write_batch(self, values: list[tuple[str, bytes]]) -> None:
-        arguments: list[str | bytes] = [self._last]
-        for id_, value in values:
-            if id_.encode() not in self._written:
-                arguments += [id_, value]
-        self._metrics.suppressed(self._topic, len(values) - len(arguments) // 2)
-        if len(arguments) == 1:
+    def write_batch(self, values: list[Emission | Buried]) -> None:
+        fresh = [item for item in values if item.id.encode() not in self._written]
+        self._metrics.suppressed(self._topic, len(values) - len(fresh))
+        if not fresh:
             return
+        arguments: list[str | bytes] = [self._last]
+        for item in fresh:
+            arguments += [item.id, item.value]
         try:
             self._last = self._append(keys=[self._stream], args=arguments).decode()
         except redis.ResponseError as error:
             if "FENCED" not in str(error):
                 raise
             raise Fenced(f"{self._stream} was written by another worker; this one ends") from error
+        self._wrote(self._partition, fresh)
 
     def snapshot(self) -> str:
         return self._last
@@ -285,11 +303,6 @@ class _FeedbackPartition(StatefulSinkPartition[Feedback, None]):
         self._client.close()
 
 
-def emitted(emission: Emission) -> tuple[str, bytes]:
-    """Address a trigger or decision for its topic."""
-    return emission.id, emission.value
-
-
-def buried(letter: DeadLetter) -> tuple[str, bytes]:
+def buried(letter: DeadLetter) -> Buried:
     """Address a dead letter for its topic."""
-    return letter.id, encoder.encode(letter)
+    return Buried(letter.id, encoder.encode(letter))

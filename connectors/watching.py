@@ -5,6 +5,7 @@ from collections import Counter
 from connectors.telemetry import Telemetry
 from operators.fold import Outputs
 from state.events import Reason
+from state.outputs import Emission
 from state.shard import Shard
 
 
@@ -23,11 +24,14 @@ class FoldWatch:
             rejects=Counter(Reason(letter.reason) for letter in outputs.dead_letters),
             duplicates=outputs.repeats,
             late=outputs.late,
-            triggers=Counter((emission.campaign_id, emission.label) for emission in outputs.triggers),
-            not_sent=Counter((emission.campaign_id, emission.label) for emission in outputs.decisions),
         )
         metrics.shard(partition, users=len(shard), timers=shard.timers, open_carts=shard.carts_open)
-        for emission in outputs.triggers:
+
+    def sent(self, partition: int, triggers: list[Emission]) -> None:
+        """Report triggers that were written; those which a replay brings again were not."""
+        counts = Counter((emission.campaign_id, emission.label) for emission in triggers)
+        self._telemetry.metrics.observe_batch(partition, triggers=counts)
+        for emission in triggers:
             self._telemetry.trace_trigger(
                 emission.traceparent,
                 emission.caused_at,
@@ -36,6 +40,11 @@ class FoldWatch:
                 campaign_id=emission.campaign_id,
                 partition=partition,
             )
+
+    def not_sent(self, partition: int, decisions: list[Emission]) -> None:
+        """Report decisions not to send that were written."""
+        counts = Counter((emission.campaign_id, emission.label) for emission in decisions)
+        self._telemetry.metrics.observe_batch(partition, not_sent=counts)
 
     def snapshotted(self, partition: int, size: int, seconds: float) -> None:
         """Report a snapshot."""

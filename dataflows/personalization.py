@@ -17,7 +17,6 @@ from connectors.redis_streams import (
     FeedbackSink,
     OnceSink,
     buried,
-    emitted,
 )
 from connectors.settings import Settings
 from connectors.stopping import Stop
@@ -31,19 +30,20 @@ from state.clock import DAY, MINUTE
 def personalization(source: EventSource, limits: Limits, settings: Settings, telemetry: Telemetry) -> Dataflow:
     """Wire the dataflow. Step names are the schema of the recovery store: never rename one."""
     url, partitions, metrics = settings.redis, settings.partitions, telemetry.metrics
+    watch = FoldWatch(telemetry)
     flow = Dataflow("personalization")
     batches = op.input("events", flow, source)
-    folded = op.stateful_batch("shard", batches, hosted(limits, settings.flood_share, FoldWatch(telemetry)))
+    folded = op.stateful_batch("shard", batches, hosted(limits, settings.flood_share, watch))
 
     profiles = op.flat_map("profiles", folded, lambda keyed: keyed[1].profiles)
-    triggers = op.flat_map_value("triggers", folded, lambda outputs: map(emitted, outputs.triggers))
-    decisions = op.flat_map_value("decisions", folded, lambda outputs: map(emitted, outputs.decisions))
+    triggers = op.flat_map_value("triggers", folded, lambda outputs: outputs.triggers)
+    decisions = op.flat_map_value("decisions", folded, lambda outputs: outputs.decisions)
     dead_letters = op.flat_map_value("dead_letters", folded, lambda outputs: map(buried, outputs.dead_letters))
     feedback = op.flat_map_value("feedback", folded, lambda outputs: outputs.feedback)
 
     op.output("to_profiles", profiles, ProfileSink(url, settings.profile_ttl_seconds, metrics))
-    op.output("to_triggers", triggers, OnceSink(url, partitions, TRIGGERS, metrics))
-    op.output("to_decisions", decisions, OnceSink(url, partitions, DECISIONS, metrics))
+    op.output("to_triggers", triggers, OnceSink(url, partitions, TRIGGERS, metrics, watch.sent))
+    op.output("to_decisions", decisions, OnceSink(url, partitions, DECISIONS, metrics, watch.not_sent))
     op.output("to_dead_letters", dead_letters, OnceSink(url, partitions, DEAD_LETTERS, metrics))
     op.output("to_events", feedback, FeedbackSink(url, partitions))
     return flow

@@ -10,7 +10,10 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-Text = Annotated[str, Meta(max_length=2048)]
+MAX_TEXT: Final = 2048
+
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Id = Text | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Amount = Annotated[float, Meta(ge=-1e12, le=1e12)]
 """Money or a count as a float; the bounds also keep NaN and infinities out, which lax decoding would let in as strings."""
 
@@ -39,11 +42,11 @@ class Kind(IntEnum):
         return self <= Kind.ORDER
 
 
-class Product(msgspec.Struct, omit_defaults=True, frozen=True):
+class Product(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
     """A product as Segment lists it in `products`, or spreads it over an event's own properties."""
 
-    product_id: Text | int | None = None
-    sku: Text | int | None = None
+    product_id: Id | None = None
+    sku: Id | None = None
     name: Text | None = None
     category: Text | None = None
     brand: Text | None = None
@@ -60,12 +63,12 @@ class Product(msgspec.Struct, omit_defaults=True, frozen=True):
         return str(self.product_id or self.sku or self.name or "")
 
 
-class Properties(Product, omit_defaults=True, frozen=True):
+class Properties(Product, frozen=True):
     """The properties that e-commerce events have, checked while decoding; unknown ones are passed over."""
 
-    cart_id: Text | int | None = None
-    checkout_id: Text | int | None = None
-    order_id: Text | int | None = None
+    cart_id: Id | None = None
+    checkout_id: Id | None = None
+    order_id: Id | None = None
     total: Amount | None = None
     revenue: Amount | None = None
     value: Amount | None = None
@@ -76,7 +79,10 @@ class Properties(Product, omit_defaults=True, frozen=True):
     @property
     def amount(self) -> float:
         """Say what an order was worth: total, else revenue, else value, else 0."""
-        return next((a for a in (self.total, self.revenue, self.value) if a is not None), 0.0)
+        for stated in (self.total, self.revenue, self.value):
+            if stated is not None:
+                return stated
+        return 0.0
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -86,6 +92,16 @@ class Known(msgspec.Struct, frozen=True):
     kind: Kind
     required: str | None = None
     """A property without which the event means nothing; a sku or name stands in for a product_id."""
+    old: bool = False
+    """The name is one of version 1, whose properties have other names too."""
+
+    def is_met_by(self, fields: Properties) -> bool:
+        """Tell whether the properties hold what the event needs."""
+        if self.required is None:
+            return True
+        if self.required == "order_id":
+            return bool(fields.order_id)
+        return bool(fields.product_id or fields.sku or fields.name)
 
 
 _VOCABULARY: Final = (
@@ -147,4 +163,4 @@ _V1_ALIASES: Final = {
 }
 
 KNOWN: Final[dict[str, Known]] = {known.name: known for known in _VOCABULARY}
-KNOWN.update({alias: KNOWN[name] for alias, name in _V1_ALIASES.items()})
+KNOWN.update({alias: msgspec.structs.replace(KNOWN[name], old=True) for alias, name in _V1_ALIASES.items()})

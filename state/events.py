@@ -1,16 +1,17 @@
 """Events: what a record says happened, checked and corrected; or why it cannot be believed."""
 
-from collections.abc import Callable
-from datetime import datetime
+import re
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from state import wire
 from state.clock import HOUR, to_micros
-from state.commerce import KNOWN, Kind, Properties
+from state.commerce import KNOWN, Kind, Known, Properties
+from state.tidying import tidied
 
 FUTURE_TOLERANCE: Final = HOUR
 """How far a corrected event time may lie past its append time before the event is refused; below that it is clamped."""
@@ -18,9 +19,28 @@ FUTURE_TOLERANCE: Final = HOUR
 EARLIEST: Final = 946_684_800_000_000
 """2000-01-01: no customer event is older; what claims to be is a clock that was never set."""
 
+MAX_DETAIL: Final = 200
+"""Characters; a detail may quote what was sent."""
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_PROPERTIES: Final = Properties()
-_properties: Final = msgspec.json.Decoder(Properties, strict=False)
-_mapping: Final = msgspec.json.Decoder(dict[str, Any])
+_NOT_TRACKED: Final[dict[type[wire.Message], tuple[str, Kind]]] = {
+    wire.Identify: ("identify", Kind.OTHER),
+    wire.Group: ("group", Kind.OTHER),
+    wire.Page: ("page", Kind.BROWSE),
+    wire.Screen: ("screen", Kind.BROWSE),
+    wire.Alias: ("alias", Kind.OTHER),
+}
+
+_message: Final = wire.decoder.decode
+_properties: Final[msgspec.json.Decoder[Properties | None]] = msgspec.json.Decoder(Properties | None, strict=False)
+_mapping: Final = msgspec.json.Decoder(dict[str, Any] | list[Any] | None)
+
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][\da-fA-F]{2}(?P<low>\\u[dD][c-fC-F][\da-fA-F]{2})?|u[dD][c-fC-F][\da-fA-F]{2}|(?P<other>.))",
+    re.DOTALL,
+)
 
 
 class Reason(StrEnum):
@@ -42,7 +62,7 @@ class Rejected(NamedTuple):
     detail: str
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One fact about one person, in the form that every machine reads.
 
     `name` is canonical: a track event's v2 name, else the message's type. `time` is the corrected event time in
@@ -68,18 +88,15 @@ class Event(msgspec.Struct, frozen=True):
         return as_mapping(self.raw)
 
 
-def as_mapping(raw: Raw) -> dict[str, Any] | Rejected:
-    """Decode a raw JSON object; null and nothing are empty."""
-    if not raw or raw == b"null":
-        return {}
-    try:
-        return _mapping.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
-        return _explain(error)
+class _Refusal(Exception):
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self.rejected = Rejected(reason, detail)
 
 
 def decode(value: bytes, log_time: int) -> Event | wire.Control | Rejected:
     """Decode and validate one record's value in one pass.
+
+    A lone surrogate escape (half an emoji, where a sender cut a text) is read as U+FFFD, the replacement character.
 
     Args:
         value: the bytes of the record, as they stand in the log.
@@ -90,58 +107,56 @@ def decode(value: bytes, log_time: int) -> Event | wire.Control | Rejected:
         An `Event`, a control record, or `Rejected`. Never raises, whatever the bytes.
     """
     try:
+        if len(value) > wire.MAX_EVENT_BYTES:
+            return _large(value)
         if not value.isascii():
-            value.decode()
-        message = wire.decoder.decode(value)
-        normalise = _NORMALISE.get(type(message))
-        size = len(value)
-        if size > (wire.MAX_CONTROL_BYTES if normalise is None else wire.MAX_EVENT_BYTES):
-            return Rejected(Reason.TOO_LARGE, f"{size} bytes; an event has at most {wire.MAX_EVENT_BYTES}")
-        return message if normalise is None else normalise(message, log_time)
-    except (ValueError, RecursionError, OverflowError) as error:
-        return _explain(error)
+            value.decode()  # msgspec does not look into what it skips, yet that is kept and shown too
+        message = _message(value)
+        if type(message) is wire.Track:
+            return _track(message, log_time)
+        if isinstance(message, wire.Message):
+            name, kind = _NOT_TRACKED[type(message)]
+            return _event(message, log_time, name, name, kind, _NO_PROPERTIES, _previous_id(message))
+    except _Refusal as refusal:
+        return refusal.rejected
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+        mended = _mended(value) if type(error) is msgspec.DecodeError else value
+        return _explained(error) if mended == value else decode(mended, log_time)
+    return message
 
 
-def _track(message: wire.Track, log_time: int) -> Event | Rejected:
+def as_mapping(raw: Raw) -> dict[str, Any] | Rejected:
+    """Decode a raw JSON object; nothing, null and PHP's empty array are empty."""
+    try:
+        mapping = (_mapping.decode(raw) if raw else None) or {}
+    except (msgspec.DecodeError, RecursionError) as error:
+        return _explained(error)
+    return mapping if isinstance(mapping, dict) else Rejected(Reason.INVALID, "expected object, got array")
+
+
+def _track(message: wire.Track, log_time: int) -> Event:
     known = KNOWN.get(message.event)
     if known is None:
-        return _event(message, log_time, message.event, Kind.OTHER, _NO_PROPERTIES, message.properties)
-    raw = message.properties
-    fields = _properties.decode(raw) if raw and raw != b"null" else _NO_PROPERTIES
-    need = known.required
-    if need is not None and not (fields.key if need == "product_id" else fields.order_id):
-        return Rejected(Reason.INVALID, f"{known.name} needs {need} in its properties")
-    return _event(message, log_time, known.name, known.kind, fields, raw)
-
-
-def _seen(message: wire.Page | wire.Screen, log_time: int) -> Event | Rejected:
-    return _event(message, log_time, _TYPES[type(message)], Kind.BROWSE, _NO_PROPERTIES, message.properties)
-
-
-def _described(message: wire.Identify | wire.Group, log_time: int) -> Event | Rejected:
-    return _event(message, log_time, _TYPES[type(message)], Kind.OTHER, _NO_PROPERTIES, message.traits)
-
-
-def _alias(message: wire.Alias, log_time: int) -> Event | Rejected:
-    previous_id = str(message.previous_id)
-    return _event(message, log_time, "alias", Kind.OTHER, _NO_PROPERTIES, wire.NO_JSON, previous_id)
+        return _event(message, log_time, "track", message.event, Kind.OTHER, _NO_PROPERTIES)
+    fields = _checked(known, message.raw)
+    return _event(message, log_time, "track", known.name, known.kind, fields)
 
 
 def _event(
-    message: wire.Message, log_time: int, name: str, kind: Kind, fields: Properties, raw: Raw, previous_id: str = ""
-) -> Event | Rejected:
+    message: wire.Message, log_time: int, type_: str, name: str, kind: Kind, fields: Properties, previous_id: str = ""
+) -> Event:
     user_id, anonymous_id = message.user_id or "", message.anonymous_id or ""
     if not user_id and not anonymous_id:
-        return Rejected(Reason.NO_IDENTITY, "neither userId nor anonymousId is given")
+        raise _Refusal(Reason.NO_IDENTITY, "neither userId nor anonymousId is given")
     time = _corrected(message, log_time)
     if time < EARLIEST:
-        return Rejected(Reason.BAD_TIME, "the event time lies before the year 2000")
+        raise _Refusal(Reason.BAD_TIME, "the event time lies before the year 2000")
     if time > log_time:
         if time > log_time + FUTURE_TOLERANCE:
-            return Rejected(Reason.BAD_TIME, "the event time lies more than an hour after the record was appended")
+            raise _Refusal(Reason.BAD_TIME, "the event time lies more than an hour after the record was appended")
         time = log_time
     return Event(
-        _TYPES[type(message)],
+        type_,
         name,
         kind,
         message.message_id,
@@ -150,21 +165,10 @@ def _event(
         str(anonymous_id),
         time,
         fields,
-        raw,
+        message.raw,
         message.context,
         previous_id,
     )
-
-
-_TYPES: Final[dict[type, str]] = {cls: str(cls.__struct_config__.tag) for cls in get_args(wire.Message)}
-_NORMALISE: Final[dict[type, Callable[[Any, int], Event | Rejected]]] = {
-    wire.Track: _track,
-    wire.Identify: _described,
-    wire.Group: _described,
-    wire.Page: _seen,
-    wire.Screen: _seen,
-    wire.Alias: _alias,
-}
 
 
 def _corrected(message: wire.Message, log_time: int) -> int:
@@ -174,17 +178,71 @@ def _corrected(message: wire.Message, log_time: int) -> int:
         return log_time if received is None else to_micros(received)
     if sent is None:
         return to_micros(stated)
-    return (log_time if received is None else to_micros(received)) - (to_micros(sent) - to_micros(stated))
+    if received is None:
+        return log_time - (to_micros(sent) - to_micros(stated))
+    try:
+        return (received - (sent - stated) - _EPOCH) // _MICROSECOND
+    except (TypeError, OverflowError):  # zones given and omitted side by side; years that no datetime has
+        return to_micros(received) - (to_micros(sent) - to_micros(stated))
 
 
-def _explain(error: Exception) -> Rejected:
+def _previous_id(message: wire.Message) -> str:
+    if not isinstance(message, wire.Alias):
+        return ""
+    if not message.previous_id:
+        raise _Refusal(Reason.INVALID, "previousId: an alias needs the earlier id")
+    return str(message.previous_id)
+
+
+def _checked(known: Known, raw: Raw) -> Properties:
+    """Read a known event's properties; those of older or careless senders at a second look, which costs more."""
+    doubt = None
+    try:
+        fields = _properties.decode(raw) if raw else None
+        if fields is not None and not known.old and known.is_met_by(fields):
+            return fields
+    except msgspec.ValidationError as error:
+        doubt = _explained(error, "properties")
+    mapping = as_mapping(raw)
+    if isinstance(mapping, Rejected):
+        raise _Refusal(*(doubt or mapping))
+    try:
+        fields = msgspec.convert(tidied(mapping, known), Properties, strict=False)
+    except msgspec.ValidationError as error:
+        raise _Refusal(*_explained(error, "properties")) from error
+    if not known.is_met_by(fields):
+        detail = f"{known.name} needs {known.required} in its properties"
+        raise _Refusal(Reason.INVALID, f"{detail} ({doubt.detail})" if doubt else detail)
+    return fields
+
+
+def _large(value: bytes) -> wire.Control | Rejected:
+    size = len(value)
+    if size > wire.MAX_CONTROL_BYTES:
+        return Rejected(Reason.TOO_LARGE, f"{size} bytes; a record has at most {wire.MAX_CONTROL_BYTES}")
+    value.decode()
+    message = _message(value)
+    if isinstance(message, wire.Message):
+        return Rejected(Reason.TOO_LARGE, f"{size} bytes; an event has at most {wire.MAX_EVENT_BYTES}")
+    return message
+
+
+def _mended(value: bytes) -> bytes:
+    return _ESCAPE.sub(lambda escape: escape[0] if escape["low"] or escape["other"] else rb"\ufffd", value)
+
+
+def _explained(error: Exception, where: str = "") -> Rejected:
     if isinstance(error, UnicodeDecodeError):
         return Rejected(Reason.NOT_UTF8, f"not UTF-8: {error.reason} at byte {error.start}")
     if isinstance(error, RecursionError):
         return Rejected(Reason.TOO_DEEP, "nested too deeply")
-    if isinstance(error, msgspec.ValidationError):
-        return Rejected(Reason.INVALID, str(error).replace("`", ""))
-    return Rejected(Reason.NOT_JSON, str(error))
+    what, _, path = str(error).replace("`", "").partition(" - at $")
+    if not isinstance(error, msgspec.ValidationError):
+        return Rejected(Reason.NOT_JSON, what)
+    place = (where + path).removeprefix(".")
+    if "RFC3339" in what:
+        what = "Expected a time as in RFC 3339, like 2026-01-31T23:59:59.123Z"
+    return Rejected(Reason.INVALID, (f"{place}: {what}" if place else what)[:MAX_DETAIL])
 
 
 def parse_time(text: str) -> int:

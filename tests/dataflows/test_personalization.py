@@ -15,7 +15,18 @@ import pytest
 
 from connectors import campaign_file, logfile, redis_log
 from connectors.recorder import Metrics
-from connectors.redis_streams import DEAD_LETTERS, DECISIONS, EVENTS, TRIGGERS, Fenced, OnceSink, append, scan, stream
+from connectors.redis_streams import (
+    DEAD_LETTERS,
+    DECISIONS,
+    EVENTS,
+    TRIGGERS,
+    Buried,
+    Fenced,
+    OnceSink,
+    append,
+    scan,
+    stream,
+)
 from dataflows.replay import replay
 from operators.fold import Limits
 from simulator.logs import write_log
@@ -228,9 +239,9 @@ def test_a_zombie_writer_is_refused(redis_url: str, client: Any) -> None:
     """Two workers believe that they own a partition: the one that another overtook must end, not write."""
     sink = OnceSink(redis_url, PARTITIONS, TRIGGERS, Metrics(enabled=False))
     zombie, heir = (sink.build_part("to_triggers", "0", None) for _ in range(2))
-    heir.write_batch([("a", b"1")])
+    heir.write_batch([Buried("a", b"1")])
     with pytest.raises(Fenced):
-        zombie.write_batch([("a", b"1")])
+        zombie.write_batch([Buried("a", b"1")])
     assert read(client, TRIGGERS) == [b"1"]
     for part in (zombie, heir):
         part.close()
@@ -242,11 +253,11 @@ def test_what_was_written_after_the_snapshot_is_skipped_when_the_replay_brings_i
     """The crash came between the write and the snapshot."""
     sink = OnceSink(redis_url, PARTITIONS, TRIGGERS, Metrics(enabled=False))
     first = sink.build_part("to_triggers", "0", None)
-    first.write_batch([("a", b"1")])
+    first.write_batch([Buried("a", b"1")])
     snapshot = first.snapshot()
-    first.write_batch([("b", b"2"), ("c", b"3")])
+    first.write_batch([Buried("b", b"2"), Buried("c", b"3")])
     resumed = sink.build_part("to_triggers", "0", snapshot)
-    resumed.write_batch([("b", b"2"), ("c", b"3"), ("d", b"4")])
+    resumed.write_batch([Buried("b", b"2"), Buried("c", b"3"), Buried("d", b"4")])
     assert read(client, TRIGGERS) == [b"1", b"2", b"3", b"4"]
     for part in (first, resumed):
         part.close()
