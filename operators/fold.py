@@ -59,12 +59,8 @@ class Fold:
     def __init__(self, shard: Shard, limits: Limits) -> None:
         self.shard = shard
         self._limits = limits
-        self._machines: tuple[Machine, ...] = (
-            SessionMachine(limits.session_gap),
-            CartMachine(),
-            EngagementMachine(),
-            ContactMachine(),
-        )
+        self._timed: tuple[Machine, ...] = (SessionMachine(limits.session_gap), CartMachine())
+        self._machines: tuple[Machine, ...] = (*self._timed, EngagementMachine(), ContactMachine())
         self._concerned = {kind: [m for m in self._machines if m.concerns(kind)] for kind in Kind}
         self._waits = {tenant: WaitMachine(campaigns.decode(body)) for tenant, (_, body) in shard.campaigns.items()}
         self._touched: dict[str, int] = {}
@@ -162,11 +158,12 @@ class Fold:
         self._out.triggers.append(policy.take_back(user, late, self.shard.log_time, place, campaign.template_id))
 
     def _due(self, user: User, waits: WaitMachine) -> int | None:
-        times = [due for machine in self._machines if (due := machine.due(user)) is not None]
-        wait = waits.due(user)
-        if wait is not None:
-            times.append(wait)
-        return min(times, default=None)
+        earliest = waits.due(user)
+        for machine in self._timed:
+            due = machine.due(user)
+            if due is not None and (earliest is None or due < earliest):
+                earliest = due
+        return earliest
 
     def _advance(self, horizon: int) -> None:
         """Let happen what was due before `horizon`, each thing at its own time."""
@@ -188,7 +185,7 @@ class Fold:
             else:
                 emission = policy.not_sent(user, ended, now, self.shard.partition)
             (self._out.triggers if emission.label == "send" else self._out.decisions).append(emission)
-        for machine in self._machines:
+        for machine in self._timed:
             machine.on_time(user, now)
         self.shard.carts_open += bool(user.carts.open) - had_cart
         self._touched[key] = now

@@ -51,6 +51,9 @@ class _Rule(NamedTuple):
     selector: Selector
 
 
+_NO_RULES: Final[list[_Rule]] = []
+
+
 class WaitMachine:
     """All campaigns of one tenant over one user's open waits.
 
@@ -132,9 +135,9 @@ def _key(event: Event) -> str:
 
 
 def _matching(index: dict[str, list[_Rule]], key: str, activity: bool, event: Event) -> Iterator[Campaign]:
-    rules = index.get(key, [])
-    if activity:
-        rules = rules + index.get(ANY, [])
+    rules = index.get(key, _NO_RULES)
+    if activity and ANY in index:
+        rules = rules + index[ANY]
     mapping: dict[str, Any] | None = None
     for rule in rules:
         if rule.selector.where:
@@ -163,7 +166,8 @@ def _cancel(user: User, campaign: Campaign, event: Event, now: int) -> Iterator[
     waits, time = user.waits, event.time
     subject = _subject(campaign, event) if campaign.cancel_by_subject else None
     mark = campaign.id if subject is None else f"{campaign.id}/{subject}"
-    waits.cancelled_at = {m: at for m, at in waits.cancelled_at.items() if at > now - LATE_WINDOW}
+    if len(waits.cancelled_at) > MAX_OPEN:
+        waits.cancelled_at = {m: at for m, at in waits.cancelled_at.items() if at > now - LATE_WINDOW}
     waits.cancelled_at[mark] = max(time, waits.cancelled_at.get(mark, 0))
     for wait in list(waits.open):
         if wait.campaign_id == campaign.id and subject in {None, wait.subject} and wait.last_at <= time:
@@ -177,7 +181,10 @@ def _cancel(user: User, campaign: Campaign, event: Event, now: int) -> Iterator[
 
 
 def _find(user: User, campaign: Campaign, subject: str) -> Wait | None:
-    return next((w for w in user.waits.open if w.campaign_id == campaign.id and w.subject == subject), None)
+    for wait in user.waits.open:
+        if wait.subject == subject and wait.campaign_id == campaign.id:
+            return wait
+    return None
 
 
 def _reset(user: User, campaign: Campaign, event: Event, record: Record) -> None:
