@@ -6,8 +6,7 @@ The first line is a header; every other line is one record:
     {"partition": 0, "position": "1767225600000-0", "log_time": 1767225600000000, "value": "{\"type\":...}"}
 
 `fed_back` says that the records include the links and forwards which a running shard appended; a replay of a log without
-them feeds them back itself. `value` is the record's text to the byte, or `base64` when it is not UTF-8. A file without a
-header, whose lines are bare Segment messages, is accepted too: such lines get their place and time from the reader.
+them feeds them back itself. `value` is the record's text to the byte, or `base64` when it is not UTF-8.
 """
 
 import base64

@@ -1,9 +1,7 @@
 """Events: what a record says happened, checked and corrected; or why it cannot be believed."""
 
-import re
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -11,7 +9,10 @@ from msgspec import Raw
 from state import wire
 from state.clock import HOUR, to_micros
 from state.commerce import KNOWN, Kind, Known, Properties
+from state.rejections import Reason, Refusal, Rejected, explained
 from state.tidying import tidied
+
+__all__ = ["EARLIEST", "FUTURE_TOLERANCE", "Event", "Reason", "Rejected", "as_mapping", "decode", "parse_time"]
 
 FUTURE_TOLERANCE: Final = HOUR
 """How far a corrected event time may lie past its append time before the event is refused; below that it is clamped."""
@@ -19,9 +20,7 @@ FUTURE_TOLERANCE: Final = HOUR
 EARLIEST: Final = 946_684_800_000_000
 """2000-01-01: no customer event is older; what claims to be is a clock that was never set."""
 
-MAX_DETAIL: Final = 200
-"""Characters; a detail may quote what was sent."""
-
+_EMPTY: Final = frozenset({b"", b"null", b"{}", b"[]"})
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_PROPERTIES: Final = Properties()
@@ -33,33 +32,15 @@ _NOT_TRACKED: Final[dict[type[wire.Message], tuple[str, Kind]]] = {
     wire.Alias: ("alias", Kind.OTHER),
 }
 
+
+class _Context(msgspec.Struct, gc=False):
+    traits: Raw = wire.NO_JSON
+
+
 _message: Final = wire.decoder.decode
 _properties: Final[msgspec.json.Decoder[Properties | None]] = msgspec.json.Decoder(Properties | None, strict=False)
+_context: Final = msgspec.json.Decoder(_Context)
 _mapping: Final = msgspec.json.Decoder(dict[str, Any] | list[Any] | None)
-
-_ESCAPE: Final = re.compile(
-    rb"\\(?:u[dD][89abAB][\da-fA-F]{2}(?P<low>\\u[dD][c-fC-F][\da-fA-F]{2})?|u[dD][c-fC-F][\da-fA-F]{2}|(?P<other>.))",
-    re.DOTALL,
-)
-
-
-class Reason(StrEnum):
-    """Why a record went to the dead letters; a closed list, since it is a metric's label."""
-
-    TOO_LARGE = "too_large"
-    NOT_UTF8 = "not_utf8"
-    NOT_JSON = "not_json"
-    TOO_DEEP = "too_deep"
-    INVALID = "invalid"
-    NO_IDENTITY = "no_identity"
-    BAD_TIME = "bad_time"
-
-
-class Rejected(NamedTuple):
-    """A record that cannot be processed, with a reason for metrics and a sentence for a person."""
-
-    reason: Reason
-    detail: str
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -88,11 +69,6 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return as_mapping(self.raw)
 
 
-class _Refusal(Exception):
-    def __init__(self, reason: Reason, detail: str) -> None:
-        self.rejected = Rejected(reason, detail)
-
-
 def decode(value: bytes, log_time: int) -> Event | wire.Control | Rejected:
     """Decode and validate one record's value in one pass.
 
@@ -115,13 +91,12 @@ def decode(value: bytes, log_time: int) -> Event | wire.Control | Rejected:
         if type(message) is wire.Track:
             return _track(message, log_time)
         if isinstance(message, wire.Message):
-            name, kind = _NOT_TRACKED[type(message)]
-            return _event(message, log_time, name, name, kind, _NO_PROPERTIES, _previous_id(message))
-    except _Refusal as refusal:
+            return _other(message, log_time)
+    except Refusal as refusal:
         return refusal.rejected
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-        mended = _mended(value) if type(error) is msgspec.DecodeError else value
-        return _explained(error) if mended == value else decode(mended, log_time)
+        mended = wire.mended(value) if type(error) is msgspec.DecodeError else value
+        return explained(error) if mended == value else decode(mended, log_time)
     return message
 
 
@@ -130,30 +105,59 @@ def as_mapping(raw: Raw) -> dict[str, Any] | Rejected:
     try:
         mapping = (_mapping.decode(raw) if raw else None) or {}
     except (msgspec.DecodeError, RecursionError) as error:
-        return _explained(error)
-    return mapping if isinstance(mapping, dict) else Rejected(Reason.INVALID, "expected object, got array")
+        return explained(error)
+    return mapping if isinstance(mapping, dict) else Rejected(Reason.INVALID, "Expected object, got array")
 
 
 def _track(message: wire.Track, log_time: int) -> Event:
     known = KNOWN.get(message.event)
     if known is None:
-        return _event(message, log_time, "track", message.event, Kind.OTHER, _NO_PROPERTIES)
+        return _event(message, log_time, "track", message.event, Kind.OTHER, _NO_PROPERTIES, message.raw)
     fields = _checked(known, message.raw)
-    return _event(message, log_time, "track", known.name, known.kind, fields)
+    return _event(message, log_time, "track", known.name, known.kind, fields, message.raw)
+
+
+def _other(message: wire.Message, log_time: int) -> Event:
+    name, kind = _NOT_TRACKED[type(message)]
+    raw, previous_id = message.raw, ""
+    if isinstance(message, wire.Identify):
+        raw = _traits(message)
+    elif isinstance(message, wire.Alias):
+        previous_id = str(message.previous_id or "")
+        if not previous_id:
+            raise Refusal(Reason.INVALID, "previousId: an alias needs the earlier id")
+    return _event(message, log_time, name, name, kind, _NO_PROPERTIES, raw, previous_id)
+
+
+def _traits(message: wire.Identify) -> Raw:
+    """Find the traits: RudderStack's libraries put them into the context alone."""
+    if not message.context or bytes(message.raw) not in _EMPTY:
+        return message.raw
+    try:
+        return _context.decode(message.context).traits
+    except msgspec.ValidationError:
+        return message.raw
 
 
 def _event(
-    message: wire.Message, log_time: int, type_: str, name: str, kind: Kind, fields: Properties, previous_id: str = ""
+    message: wire.Message,
+    log_time: int,
+    type_: str,
+    name: str,
+    kind: Kind,
+    fields: Properties,
+    raw: Raw,
+    previous_id: str = "",
 ) -> Event:
     user_id, anonymous_id = message.user_id or "", message.anonymous_id or ""
     if not user_id and not anonymous_id:
-        raise _Refusal(Reason.NO_IDENTITY, "neither userId nor anonymousId is given")
+        raise Refusal(Reason.NO_IDENTITY, "neither userId nor anonymousId is given")
     time = _corrected(message, log_time)
     if time < EARLIEST:
-        raise _Refusal(Reason.BAD_TIME, "the event time lies before the year 2000")
+        raise Refusal(Reason.BAD_TIME, "the event time lies before the year 2000")
     if time > log_time:
         if time > log_time + FUTURE_TOLERANCE:
-            raise _Refusal(Reason.BAD_TIME, "the event time lies more than an hour after the record was appended")
+            raise Refusal(Reason.BAD_TIME, "the event time lies more than an hour after the record was appended")
         time = log_time
     return Event(
         type_,
@@ -165,7 +169,7 @@ def _event(
         str(anonymous_id),
         time,
         fields,
-        message.raw,
+        raw,
         message.context,
         previous_id,
     )
@@ -186,14 +190,6 @@ def _corrected(message: wire.Message, log_time: int) -> int:
         return to_micros(received) - (to_micros(sent) - to_micros(stated))
 
 
-def _previous_id(message: wire.Message) -> str:
-    if not isinstance(message, wire.Alias):
-        return ""
-    if not message.previous_id:
-        raise _Refusal(Reason.INVALID, "previousId: an alias needs the earlier id")
-    return str(message.previous_id)
-
-
 def _checked(known: Known, raw: Raw) -> Properties:
     """Read a known event's properties; those of older or careless senders at a second look, which costs more."""
     doubt = None
@@ -202,17 +198,17 @@ def _checked(known: Known, raw: Raw) -> Properties:
         if fields is not None and not known.old and known.is_met_by(fields):
             return fields
     except msgspec.ValidationError as error:
-        doubt = _explained(error, "properties")
+        doubt = explained(error, "properties")
     mapping = as_mapping(raw)
     if isinstance(mapping, Rejected):
-        raise _Refusal(*(doubt or mapping))
+        raise Refusal(*(doubt or mapping))
     try:
         fields = msgspec.convert(tidied(mapping, known), Properties, strict=False)
     except msgspec.ValidationError as error:
-        raise _Refusal(*_explained(error, "properties")) from error
+        raise Refusal(*explained(error, "properties")) from error
     if not known.is_met_by(fields):
         detail = f"{known.name} needs {known.required} in its properties"
-        raise _Refusal(Reason.INVALID, f"{detail} ({doubt.detail})" if doubt else detail)
+        raise Refusal(Reason.INVALID, f"{detail} ({doubt.detail})" if doubt else detail)
     return fields
 
 
@@ -225,24 +221,6 @@ def _large(value: bytes) -> wire.Control | Rejected:
     if isinstance(message, wire.Message):
         return Rejected(Reason.TOO_LARGE, f"{size} bytes; an event has at most {wire.MAX_EVENT_BYTES}")
     return message
-
-
-def _mended(value: bytes) -> bytes:
-    return _ESCAPE.sub(lambda escape: escape[0] if escape["low"] or escape["other"] else rb"\ufffd", value)
-
-
-def _explained(error: Exception, where: str = "") -> Rejected:
-    if isinstance(error, UnicodeDecodeError):
-        return Rejected(Reason.NOT_UTF8, f"not UTF-8: {error.reason} at byte {error.start}")
-    if isinstance(error, RecursionError):
-        return Rejected(Reason.TOO_DEEP, "nested too deeply")
-    what, _, path = str(error).replace("`", "").partition(" - at $")
-    if not isinstance(error, msgspec.ValidationError):
-        return Rejected(Reason.NOT_JSON, what)
-    place = (where + path).removeprefix(".")
-    if "RFC3339" in what:
-        what = "Expected a time as in RFC 3339, like 2026-01-31T23:59:59.123Z"
-    return Rejected(Reason.INVALID, (f"{place}: {what}" if place else what)[:MAX_DETAIL])
 
 
 def parse_time(text: str) -> int:

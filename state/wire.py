@@ -6,6 +6,7 @@ it must be JSON). Properties and traits stay raw until someone asks for them.
 No struct here can be part of a reference cycle, so the garbage collector tracks none of them.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -135,3 +136,13 @@ Control = Link | Forward | Model | CampaignsInForce | Delete
 
 decoder: Final[msgspec.json.Decoder[Spoken | Control]] = msgspec.json.Decoder(Spoken | Control)
 encoder: Final = msgspec.json.Encoder()
+
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][\da-fA-F]{2}(?P<low>\\u[dD][c-fC-F][\da-fA-F]{2})?|u[dD][c-fC-F][\da-fA-F]{2}|(?P<other>.))",
+    re.DOTALL,
+)
+
+
+def mended(value: bytes) -> bytes:
+    """Replace lone surrogate escapes by U+FFFD; libraries send them where a text was cut in the middle of an emoji."""
+    return _ESCAPE.sub(lambda escape: escape[0] if escape["low"] or escape["other"] else rb"\ufffd", value)
