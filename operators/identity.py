@@ -15,7 +15,6 @@ MAX_WAITING: Final = 50
 MAX_WAITING_BYTES: Final = 64 * 1024
 WAITING_AGE: Final = 7 * DAY
 MAX_VISITORS: Final = 8
-MAX_HOPS: Final = 3
 
 
 def links_of(user: User, event: Event) -> list[Feedback]:

@@ -59,8 +59,11 @@ class Product(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
 
     @property
     def key(self) -> str:
-        """Name the line of a cart that this product is: its id, else its SKU, else its name, else empty."""
-        return str(self.product_id or self.sku or self.name or "")
+        """Name the line of a cart that this product is: its id, else its SKU, else its name, else empty. 0 is an id."""
+        for given in (self.product_id, self.sku, self.name):
+            if given is not None and given != "":
+                return str(given)
+        return ""
 
 
 class Properties(Product, frozen=True):
@@ -100,8 +103,8 @@ class Known(msgspec.Struct, frozen=True):
         if self.required is None:
             return True
         if self.required == "order_id":
-            return bool(fields.order_id)
-        return bool(fields.product_id or fields.sku or fields.name)
+            return bool(fields.order_id or fields.order_id == 0)
+        return bool(fields.product_id or fields.key)
 
 
 _VOCABULARY: Final = (

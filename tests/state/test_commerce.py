@@ -200,8 +200,8 @@ def test_an_event_about_a_product_needs_one(event: str, given: str) -> None:
 
 @pytest.mark.parametrize("event", [name for name, known in KNOWN.items() if known.required == "order_id"])
 def test_an_event_about_an_order_needs_its_id(event: str) -> None:
-    """Without it a refund cannot be told from another's."""
-    assert fields_of(event, order_id=5).order_id == 5
+    """Without it a refund cannot be told from another's; 0 is one."""
+    assert [fields_of(event, order_id=n).order_id for n in (5, 0)] == [5, 0]
     refused = tracked(event, total=1)
     assert isinstance(refused, Rejected)
     assert refused.detail == f"{KNOWN[event].name} needs order_id in its properties"
@@ -225,13 +225,15 @@ def test_a_list_of_as_many_products_as_allowed_is_taken() -> None:
         (Product(product_id=7), "7"),
         (Product(sku="s", name="n"), "s"),
         (Product(name="n"), "n"),
-        (Product(product_id="", sku=0, name="n"), "n"),
+        (Product(product_id="", sku="", name="n"), "n"),
+        (Product(product_id=0, sku="s"), "0"),
+        (Product(product_id="", sku=0, name="n"), "0"),
         (Product(), ""),
     ],
     ids=str,
 )
 def test_the_line_of_a_cart_is_named_by_the_best_there_is(product: Product, key: str) -> None:
-    """Its id, else its sku, else its name."""
+    """Its id, else its sku, else its name; the first row of a database table may well be number 0."""
     assert product.key == key
 
 
