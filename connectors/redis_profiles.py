@@ -16,7 +16,8 @@ from state.outputs import ProfileUpdate
 class ProfileSink(DynamicSink[ProfileUpdate]):
     """Writes each batch in one pipeline. After a crash a profile may step back until the replay has caught up.
 
-    `ttl` is in seconds and renewed at each write; 0 keeps profiles until the user is forgotten.
+    `ttl` is in seconds and renewed at each write; 0 keeps profiles until the user is forgotten. It is 0 or more than the
+    fold's `WHOLE_AFTER`, since what is written is the fields that changed.
     """
 
     def __init__(self, url: str, ttl: int, metrics: Metrics) -> None:
@@ -72,17 +73,16 @@ def _command(*parts: str) -> bytes:
     return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in encoded)
 
 
-@lru_cache(maxsize=256)
-def _name(field: str) -> bytes:
-    name = field.encode()
-    return b"$%d\r\n%b\r\n" % (len(name), name)
-
-
 def _hset(key: str, fields: dict[str, str | int | float]) -> bytes:
-    """Encode an HSET in one go: redis-py's own encoder took four times as long for a profile's 19 fields."""
-    name = key.encode()
-    parts = [b"*%d\r\n$4\r\nHSET\r\n$%d\r\n%b\r\n" % (2 + 2 * len(fields), len(name), name)]
-    for field, value in fields.items():
-        text = str(value).encode()
-        parts.append(b"%b$%d\r\n%b\r\n" % (_name(field), len(text), text))
-    return b"".join(parts)
+    """Encode an HSET by one format string for each set of fields: redis-py's own encoding takes five times as long."""
+    texts = [key, *map(str, fields.values())]
+    command = _form(tuple(fields)) % tuple([part for text in texts for part in (len(text), text)])
+    if command.isascii():
+        return command.encode()
+    return (_form(tuple(fields)) % tuple([part for text in texts for part in (len(text.encode()), text)])).encode()
+
+
+@lru_cache(maxsize=256)
+def _form(names: tuple[str, ...]) -> str:
+    pairs = (f"${len(name.encode())}\r\n{name}\r\n$%d\r\n%s\r\n" for name in names)
+    return f"*{2 + 2 * len(names)}\r\n$4\r\nHSET\r\n$%d\r\n%s\r\n" + "".join(pairs)

@@ -19,6 +19,11 @@ class CartMachine(msgspec.Struct, frozen=True):
 
     forgotten_after: int = 30 * DAY
 
+    @property
+    def soonest(self) -> int:
+        """A cart that was touched is kept this long."""
+        return self.forgotten_after
+
     def concerns(self, kind: Kind) -> bool:
         """Carts are filled, emptied and bought."""
         return kind in {Kind.CART, Kind.ORDER}

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from state.clock import NEVER
 from state.commerce import Kind
 from state.events import Event, Rejected
 from state.people import User
@@ -20,6 +21,8 @@ class ContactMachine(msgspec.Struct, frozen=True):
 
     The trait `subscribed: true`, told after the refusal, takes an unsubscription back. Nothing takes back a complaint.
     """
+
+    soonest: int = NEVER
 
     def concerns(self, kind: Kind) -> bool:
         """Identify is of no kind of its own; the rest are refusals."""

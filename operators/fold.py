@@ -5,6 +5,7 @@ in, everything that was due before its append time happens, at the time at which
 """
 
 import base64
+from collections import Counter
 from typing import Final
 
 import msgspec
@@ -18,7 +19,7 @@ from operators.machine import Machine
 from operators.sessions import SessionMachine
 from operators.waits import Ended, Late, Ripe, WaitMachine
 from state import campaigns, wire
-from state.clock import DAY, MINUTE
+from state.clock import DAY, HOUR, MINUTE, NEVER, to_iso
 from state.commerce import Kind
 from state.events import Event, Reason, Rejected, decode
 from state.outputs import CausePlace, DeadLetter, Emission, Feedback, ProfileUpdate
@@ -26,8 +27,8 @@ from state.people import Person, User, Visitor, user_key, visitor_key
 from state.records import Batch, Record
 from state.shard import Shard
 
-_NO_CAMPAIGNS: Final = WaitMachine([])
-_encode: Final = msgspec.json.Encoder(order="deterministic").encode
+WHOLE_AFTER: Final = HOUR
+"""Who was away longer than this gets a whole profile, so that a store which lost it is mended; others get what changed."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -60,110 +61,123 @@ class Fold:
         self.shard = shard
         self._limits = limits
         self._timed: tuple[Machine, ...] = (SessionMachine(limits.session_gap), CartMachine())
-        self._machines: tuple[Machine, ...] = (*self._timed, EngagementMachine(), ContactMachine())
-        self._concerned = {kind: [m for m in self._machines if m.concerns(kind)] for kind in Kind}
-        self._waits = {tenant: WaitMachine(campaigns.decode(body)) for tenant, (_, body) in shard.campaigns.items()}
+        self._soonest = min(machine.soonest for machine in self._timed)
+        machines: tuple[Machine, ...] = (*self._timed, EngagementMachine(), ContactMachine())
+        self._concerned = tuple(tuple(m.on_event for m in machines if m.concerns(kind)) for kind in Kind)
+        self._waits = {
+            tenant: WaitMachine(campaigns.decode(body), self._soonest) for tenant, (_, body) in shard.campaigns.items()
+        }
+        self._no_campaigns = WaitMachine([], self._soonest)
         self._touched: dict[str, int] = {}
+        self._types: list[str] = []
         self._out = Outputs(shard.partition)
 
     def apply(self, batch: Batch) -> Outputs:
         """Take in a batch. How a log is split into batches changes nothing but how often a profile is written."""
-        self.shard.partition = batch.partition
+        shard = self.shard
+        shard.partition = batch.partition
         out = self._out = Outputs(batch.partition, records=len(batch.records))
-        for record in batch.records:
-            now = max(record.log_time, self.shard.log_time)
-            self._advance(now)
-            self.shard.log_time = now
-            self._take(record if record.log_time == now else record._replace(log_time=now))
+        decoded = [decode(record.value, record.log_time) for record in batch.records]
+        for record, seen in zip(batch.records, decoded, strict=True):
+            now = record.log_time
+            if now < shard.log_time:
+                now = shard.log_time
+                record = record._replace(log_time=now)  # noqa: PLW2901 - append times only grow
+            if not shard.is_idle_before(now):
+                self._advance(now)
+            shard.log_time = now
+            self._take(record, seen)
         self._advance(batch.read_to)
-        as_of = max(self.shard.log_time, batch.read_to)
-        for key, log_time in self._touched.items():
-            user = self.shard.find(key)
+        out.types = Counter(self._types)
+        self._types.clear()
+        as_of = max(shard.log_time, batch.read_to)
+        as_of_text = to_iso(as_of)
+        for key, parts in self._touched.items():
+            user = shard.find(key)
             if isinstance(user, User):
-                out.profiles.append(profile.compose(user, as_of, log_time))
+                out.profiles.append(
+                    profile.compose(user, parts, as_of_text, as_of if parts & profile.BY_TIME else user.touched)
+                )
         self._touched.clear()
         return out
 
-    def _take(self, record: Record) -> None:
-        seen = decode(record.value, record.log_time)
+    def _take(self, record: Record, seen: Event | wire.Control | Rejected) -> None:
+        if type(seen) is Event:
+            self._types.append(seen.type)
+            if seen.user_id:
+                self._user_event(seen.user_id, seen, record)
+            else:
+                visitor = self._visitor(seen.tenant, seen.anonymous_id, record.log_time)
+                self._out.feedback += identity.on_visit(visitor, record, record.value)
+            return
         match seen:
             case Rejected():
                 self._reject(record, seen)
-            case Event():
-                self._count(seen.type)
-                self._event(seen, record, record.value)
             case wire.Forward():
-                self._count("forward")
+                self._types.append("forward")
                 self._forward(seen, record)
             case wire.Link():
-                self._count("link")
+                self._types.append("link")
                 visitor = self._visitor(seen.tenant, seen.anonymous_id, record.log_time)
                 self._out.feedback += identity.on_link(visitor, seen, record.log_time)
             case wire.CampaignsInForce():
-                self._count("campaigns")
+                self._types.append("campaigns")
                 self._in_force(seen, record)
             case wire.Model():
-                self._count("model")
+                self._types.append("model")
                 self.shard.models[seen.name] = seen
             case wire.Delete():
-                self._count("delete")
+                self._types.append("delete")
                 self._delete(seen.tenant, seen.user_id, record.log_time)
 
-    def _count(self, type_: str) -> None:
-        self._out.types[type_] = self._out.types.get(type_, 0) + 1
-
-    def _event(self, event: Event, record: Record, value: bytes) -> None:
-        if event.user_id:
-            self._user_event(event.user_id, event, record)
-        else:
-            visitor = self._visitor(event.tenant, event.anonymous_id, record.log_time)
-            self._out.feedback += identity.on_visit(visitor, record, value)
-
     def _user_event(self, user_id: str, event: Event, record: Record) -> None:
-        waits = self._waits.get(event.tenant, _NO_CAMPAIGNS)
-        if event.type == "identify" or waits.reads_properties(event):
-            mapping = event.mapping()
-            if isinstance(mapping, Rejected):
-                self._reject(record, mapping)
-                return
-        now = record.log_time
-        key = user_key(event.tenant, user_id)
-        user = self.shard.find(key)
-        if not isinstance(user, User):
-            user = User(event.tenant, user_id, now)
-            self.shard.add(key, user, now + self._limits.user_retention)
-        user.touched = now
-        if is_repeat(user.seen, event.message_id, now):
-            self._out.repeats += 1
+        now, out, shard = record.log_time, self._out, self.shard
+        waits = self._waits.get(event.tenant, self._no_campaigns)
+        steps = waits.steps_for(event)
+        if (steps.reads_properties or event.type == "identify") and isinstance(mapping := event.mapping(), Rejected):
+            self._reject(record, mapping)
             return
-        self._out.feedback += identity.links_of(user, event)
+        key = user_key(event.tenant, user_id)
+        user = shard.find(key)
+        if not isinstance(user, User):
+            user = User(event.tenant, user_id, 0)
+            shard.add(key, user, now + self._limits.user_retention)
+        if is_repeat(user, event.message_id, now):
+            out.repeats += 1
+        else:
+            self._touch(key, user, event, now)
+            if event.anonymous_id or event.previous_id:
+                out.feedback += identity.links_of(user, event)
+            carts_before = len(user.carts.open)
+            for take_in in self._concerned[event.kind]:
+                take_in(user, event, record)
+            shard.carts_open += len(user.carts.open) - carts_before
+            for outcome in waits.on_event(user, event, record, steps):
+                self._say(user, outcome, waits, CausePlace(shard.partition, record.position, event.message_id))
+            if shard.wakes.get(key, NEVER) > now + steps.soonest:
+                shard.wake(key, self._due(user, waits))
+        user.touched = now
+
+    def _touch(self, key: str, user: User, event: Event, now: int) -> None:
+        if now - user.touched > WHOLE_AFTER or event.time < user.engagement.first_at:
+            changed = profile.WHOLE
+        else:
+            changed = profile.CHANGED_BY[event.kind]
+        self._touched[key] = self._touched.get(key, 0) | changed
         if now - event.time > self._limits.session_gap:
             self._out.late += 1
-        had_cart = bool(user.carts.open)
-        for machine in self._concerned[event.kind]:
-            machine.on_event(user, event, record)
-        for outcome in waits.on_event(user, event, record):
-            if isinstance(outcome, Ended):
-                self._out.decisions.append(policy.not_sent(user, outcome, now, self.shard.partition))
-            else:
-                self._take_back(
-                    user, outcome, waits, CausePlace(self.shard.partition, record.position, event.message_id)
-                )
-        self.shard.carts_open += bool(user.carts.open) - had_cart
-        self._touched[key] = now
-        self.shard.wake(key, self._due(user, waits))
 
-    def _take_back(self, user: User, late: Late, waits: WaitMachine, place: CausePlace) -> None:
-        campaign = waits.campaigns[late.sent.campaign_id]
-        self._out.triggers.append(policy.take_back(user, late, self.shard.log_time, place, campaign.template_id))
+    def _say(self, user: User, outcome: Ended | Late, waits: WaitMachine, place: CausePlace) -> None:
+        now = self.shard.log_time
+        if isinstance(outcome, Ended):
+            self._out.decisions.append(policy.not_sent(user, outcome, now, place.partition))
+        else:
+            campaign = waits.campaigns[outcome.sent.campaign_id]
+            self._out.triggers.append(policy.take_back(user, outcome, now, place, campaign.template_id))
 
     def _due(self, user: User, waits: WaitMachine) -> int | None:
-        earliest = waits.due(user)
-        for machine in self._timed:
-            due = machine.due(user)
-            if due is not None and (earliest is None or due < earliest):
-                earliest = due
-        return earliest
+        times = [machine.due(user) for machine in self._timed]
+        return min((due for due in (*times, waits.due(user)) if due is not None), default=None)
 
     def _advance(self, horizon: int) -> None:
         """Let happen what was due before `horizon`, each thing at its own time."""
@@ -177,18 +191,19 @@ class Fold:
                 self._on_time(key, user, now)
 
     def _on_time(self, key: str, user: User, now: int) -> None:
-        waits = self._waits.get(user.tenant, _NO_CAMPAIGNS)
-        had_cart = bool(user.carts.open)
+        waits = self._waits.get(user.tenant, self._no_campaigns)
         for ended in waits.on_time(user, now):
             if isinstance(ended, Ripe):
                 emission = policy.decide(user, ended, now, self.shard.partition)
             else:
                 emission = policy.not_sent(user, ended, now, self.shard.partition)
             (self._out.triggers if emission.label == "send" else self._out.decisions).append(emission)
+        carts_before = len(user.carts.open)
         for machine in self._timed:
             machine.on_time(user, now)
-        self.shard.carts_open += bool(user.carts.open) - had_cart
-        self._touched[key] = now
+        if len(user.carts.open) != carts_before:
+            self.shard.carts_open += len(user.carts.open) - carts_before
+            self._touched[key] = profile.WHOLE | profile.BY_TIME
         self.shard.wake(key, self._due(user, waits))
 
     def _retire(self, key: str, now: int) -> None:
@@ -210,7 +225,7 @@ class Fold:
         key = user_key(tenant, user_id)
         user = self.shard.find(key)
         if isinstance(user, User):
-            self.shard.carts_open -= bool(user.carts.open)
+            self.shard.carts_open -= len(user.carts.open)
         self.shard.forget(key)
         self._touched.pop(key, None)
         self._out.profiles.append(ProfileUpdate(tenant, user_id, None, now))
@@ -238,7 +253,7 @@ class Fold:
             return
         body = bytes(seen.campaigns)
         try:
-            waits = WaitMachine(campaigns.decode(body))
+            waits = WaitMachine(campaigns.decode(body), self._soonest)
         except msgspec.DecodeError as error:
             self._reject(record, Rejected(_nested().reason, f"campaigns: {error}"))
             return

@@ -14,6 +14,13 @@ class Machine(Protocol):
     `now` and `record.log_time` are log time; `event.time` is event time. Nothing else tells the time.
     """
 
+    @property
+    def soonest(self) -> int:
+        """Say how long after an event the machine can first want to be called, at the earliest.
+
+        Whoever is to be called by then anyway need not be asked again after every event.
+        """
+
     def concerns(self, kind: Kind) -> bool:
         """Tell whether events of a kind can matter, so that others are not even shown."""
 

@@ -8,10 +8,12 @@ from operators.carts import contents
 from operators.waits import MAX_ITEMS, Ended, Late, Ripe, remember
 from state.campaigns import Items
 from state.clock import to_iso
+from state.commerce import Product
 from state.outputs import MAX_TRIGGER_BYTES, CausePlace, Decision, Emission, NotSent, Trigger, derived_id
 from state.people import Sent, User, Wait
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
+_encode_plain: Final = msgspec.json.Encoder().encode  # holds no mapping whose order could vary
 
 
 def decide(user: User, ripe: Ripe, now: int, partition: int) -> Emission:
@@ -23,7 +25,7 @@ def decide(user: User, ripe: Ripe, now: int, partition: int) -> Emission:
     earlier = next((s for s in user.waits.sent if (s.campaign_id, s.subject) == (campaign.id, wait.subject)), None)
     if earlier is not None and not earlier.cancelled and now < earlier.decided_at + campaign.reentry:
         return not_sent(user, Ended(wait, NotSent.REENTRY, earlier.trigger_id), now, partition)
-    items = contents(user.carts.open.get(wait.subject)) if campaign.items is Items.CART else wait.items
+    items = contents(user.carts.open.get(wait.subject)) if campaign.items is Items.CART else _shown(wait.items)
     if campaign.items is Items.CART and not items:
         return not_sent(user, Ended(wait, NotSent.EMPTY_CART), now, partition)
     trigger_id = derived_id(now, user.tenant, campaign.id, user.user_id, wait.subject, wait.cause.message_id)
@@ -68,7 +70,7 @@ def not_sent(user: User, ended: Ended, now: int, partition: int) -> Emission:
         decided_at=to_iso(now),
         cause=[_place(wait, partition)],
     )
-    return _emission(decision.decision_id, _encode(decision), wait.campaign_id, ended.reason.value, now, wait)
+    return _emission(decision.decision_id, _encode_plain(decision), wait.campaign_id, ended.reason.value, now, wait)
 
 
 def take_back(user: User, late: Late, now: int, place: CausePlace, template_id: str) -> Emission:
@@ -111,6 +113,11 @@ def _payload(items: list[dict[str, Any]], properties: dict[str, Any]) -> dict[st
         total = sum((item.get("price") or 0.0) * (item.get("quantity") or 1.0) for item in items)
         payload |= {"items": items[:MAX_ITEMS], "item_count": len(items), "total": round(total, 2)}
     return payload
+
+
+def _shown(products: list[Product]) -> list[dict[str, Any]]:
+    names = Product.__struct_fields__
+    return [{name: value for name in names if (value := getattr(product, name)) is not None} for product in products]
 
 
 def _fitting(trigger: Trigger) -> bytes:

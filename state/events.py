@@ -63,10 +63,13 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     raw: Raw
     context: Raw
     previous_id: str = ""
+    decoded: dict[str, Any] | Rejected | None = None
 
     def mapping(self) -> dict[str, Any] | Rejected:
-        """Decode the properties or traits as sent. Missing ones are empty; undecodable ones (1e999) are rejected."""
-        return as_mapping(self.raw)
+        """Decode the properties or traits as sent, once. Missing ones are empty; undecodable ones (1e999) are rejected."""
+        if self.decoded is None:
+            msgspec.structs.force_setattr(self, "decoded", as_mapping(self.raw))
+        return self.decoded or {}
 
 
 def decode(value: bytes, log_time: int) -> Event | wire.Control | Rejected:

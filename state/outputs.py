@@ -11,6 +11,8 @@ from state.wire import Forward, Link
 
 MAX_TRIGGER_BYTES: Final = 32 * 1024
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS: Final = tuple(first + second for first in _CROCKFORD for second in _CROCKFORD)
+_SHIFTS: Final = tuple(range(120, -10, -10))
 
 
 class CausePlace(msgspec.Struct, frozen=True):
@@ -126,7 +128,7 @@ def ulid(millis: int, *parts: str) -> str:
     """Derive a ULID from a time in milliseconds and the parts that make the thing unique (80 bits of their hash)."""
     digest = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=10).digest()
     number = (millis << 80) | int.from_bytes(digest, "big")
-    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -5, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def derived_id(decided_at: int, *parts: str) -> str:

@@ -1,7 +1,8 @@
 """What a shard remembers of one person: a user, or a visitor whose name is not known yet.
 
 Every struct is written as an array, so field order is the storage format: append fields with defaults, never reorder.
-Every collection is bounded where it is filled. Times are microseconds UTC: `*_at` in event time, `due` and `touched` in log
+Every collection is bounded where it is filled. People are trees, never cycles, so the garbage collector
+tracks none of them. Times are microseconds UTC: `*_at` in event time, `due` and `touched` in log
 time.
 """
 
@@ -10,9 +11,10 @@ from typing import Any
 import msgspec
 
 from state.clock import NEVER
+from state.commerce import Product
 
 
-class Session(msgspec.Struct, array_like=True):
+class Session(msgspec.Struct, array_like=True, gc=False):
     """One visit: what was done without a pause longer than the session gap. `arrived` is the last append time."""
 
     started_at: int
@@ -22,7 +24,7 @@ class Session(msgspec.Struct, array_like=True):
     amount: float = 0.0
 
 
-class Sessions(msgspec.Struct, array_like=True):
+class Sessions(msgspec.Struct, array_like=True, gc=False):
     """Open sessions (several while events come out of order), the last closed one, and how many there were."""
 
     open: list[Session] = []
@@ -30,7 +32,7 @@ class Sessions(msgspec.Struct, array_like=True):
     closed: int = 0
 
 
-class Line(msgspec.Struct, array_like=True):
+class Line(msgspec.Struct, array_like=True, gc=False):
     """One product in a cart; a quantity of 0 or less is a removal that may still meet a late addition."""
 
     changed_at: int
@@ -42,21 +44,21 @@ class Line(msgspec.Struct, array_like=True):
     variant: str = ""
 
 
-class Cart(msgspec.Struct, array_like=True):
+class Cart(msgspec.Struct, array_like=True, gc=False):
     """One cart, by product."""
 
     touched: int
     lines: dict[str, Line] = {}
 
 
-class Carts(msgspec.Struct, array_like=True):
+class Carts(msgspec.Struct, array_like=True, gc=False):
     """Open carts by cart id (empty where the shop sends none); what was added up to `bought_at` is bought."""
 
     open: dict[str, Cart] = {}
     bought_at: int = 0
 
 
-class Cause(msgspec.Struct, array_like=True, frozen=True):
+class Cause(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The record that made something happen, by its place in its partition."""
 
     position: str
@@ -65,7 +67,7 @@ class Cause(msgspec.Struct, array_like=True, frozen=True):
     traceparent: str | None = None
 
 
-class Wait(msgspec.Struct, array_like=True):
+class Wait(msgspec.Struct, array_like=True, gc=False):
     """A campaign that was opened and is not due yet."""
 
     campaign_id: str
@@ -75,10 +77,10 @@ class Wait(msgspec.Struct, array_like=True):
     due: int
     cause: Cause
     properties: dict[str, Any] = {}
-    items: list[dict[str, Any]] = []
+    items: list[Product] = []
 
 
-class Sent(msgspec.Struct, array_like=True, frozen=True):
+class Sent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A trigger that went out: remembered for re-entry and for the order that arrives late."""
 
     campaign_id: str
@@ -91,7 +93,7 @@ class Sent(msgspec.Struct, array_like=True, frozen=True):
     cancelled: bool = False
 
 
-class Waits(msgspec.Struct, array_like=True):
+class Waits(msgspec.Struct, array_like=True, gc=False):
     """Open waits, triggers sent, and per campaign the latest event time that cancelled it."""
 
     open: list[Wait] = []
@@ -99,17 +101,13 @@ class Waits(msgspec.Struct, array_like=True):
     cancelled_at: dict[str, int] = {}
 
 
-class Activity(msgspec.Struct, array_like=True):
-    """Exponentially decayed counts of one kind of event, as of `at`, for each half-life."""
+class Engagement(msgspec.Struct, array_like=True, gc=False):
+    """How much, how lately and for how much money: decayed weights as of `at`, and lifetime totals."""
 
-    at: int
-    decayed: list[float]
-
-
-class Engagement(msgspec.Struct, array_like=True):
-    """How much, how lately and for how much money: decayed counts by kind, and lifetime totals."""
-
-    by_kind: dict[int, Activity] = {}
+    at: int = 0
+    week: float = 0.0
+    month: float = 0.0
+    quarter: float = 0.0
     first_at: int = NEVER
     last_at: int = 0
     events: int = 0
@@ -117,14 +115,14 @@ class Engagement(msgspec.Struct, array_like=True):
     revenue: float = 0.0
 
 
-class Consent(msgspec.Struct, array_like=True):
+class Consent(msgspec.Struct, array_like=True, gc=False):
     """Whether the person may be written to: empty, or why not, and since when."""
 
     refusal: str = ""
     since: int = 0
 
 
-class Contact(msgspec.Struct, array_like=True):
+class Contact(msgspec.Struct, array_like=True, gc=False):
     """Who the person says they are: traits as last told, and when."""
 
     email: str = ""
@@ -132,21 +130,13 @@ class Contact(msgspec.Struct, array_like=True):
     told_at: int = 0
 
 
-class Seen(msgspec.Struct, array_like=True):
-    """Hashed message ids of two generations; `since` is when the younger one began."""
-
-    since: int = 0
-    recent: list[int] = []
-    older: list[int] = []
-
-
-class User(msgspec.Struct, array_like=True, tag=0):
-    """Everything a shard knows of a person with a user id. Each machine owns one field."""
+class User(msgspec.Struct, array_like=True, gc=False, tag=0):
+    """Everything a shard knows of a person with a user id. Each machine owns one field; `seen` is dedup's."""
 
     tenant: str
     user_id: str
     touched: int
-    seen: Seen = msgspec.field(default_factory=Seen)
+    seen: bytes = b""
     visitors: list[str] = []
     contact: Contact = msgspec.field(default_factory=Contact)
     consent: Consent = msgspec.field(default_factory=Consent)
@@ -156,14 +146,14 @@ class User(msgspec.Struct, array_like=True, tag=0):
     engagement: Engagement = msgspec.field(default_factory=Engagement)
 
 
-class Waiting(msgspec.Struct, array_like=True, frozen=True):
+class Waiting(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A message of a visitor that waits for a name."""
 
     log_time: int
     message: bytes
 
 
-class Visitor(msgspec.Struct, array_like=True, tag=1):
+class Visitor(msgspec.Struct, array_like=True, gc=False, tag=1):
     """An anonymous id: whom it turned out to be, or what it did so far."""
 
     tenant: str

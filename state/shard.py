@@ -39,8 +39,9 @@ _snapshot: Final = msgspec.msgpack.Decoder(Snapshot)
 class Shard:
     """The state of the fold over one partition.
 
-    `log_time` is the append time of the last record. Each person with something due is once in `wakes`; the heap behind it
-    may hold outdated entries, which are skipped, and rebuilt away when they outnumber the valid ones.
+    `log_time` is the append time of the last record. `wakes` says of each person with something due when to look at them
+    next: at the latest at that time, maybe in vain. The heap behind it may hold outdated entries, which are skipped, and
+    rebuilt away when they outnumber the valid ones.
     """
 
     def __init__(self, partition: int) -> None:
@@ -51,7 +52,7 @@ class Shard:
         self.carts_open = 0
         self._packed: dict[str, bytes] = {}
         self._live: dict[str, Person] = {}
-        self._wakes: dict[str, int] = {}
+        self.wakes: dict[str, int] = {}
         self._heap: list[tuple[int, str]] = []
         self._calendar: dict[int, list[str]] = {}
         self._next_day = 2**62
@@ -62,7 +63,7 @@ class Shard:
     @property
     def timers(self) -> int:
         """Count the people for whom something is due."""
-        return len(self._wakes)
+        return len(self.wakes)
 
     def find(self, key: str) -> Person | None:
         """Look a person up, unpacking them if they were not touched since the last snapshot."""
@@ -89,24 +90,28 @@ class Shard:
         """Forget a person and what was due for them; their place in the calendar lapses by itself."""
         self._live.pop(key, None)
         self._packed.pop(key, None)
-        self._wakes.pop(key, None)
+        self.wakes.pop(key, None)
 
     def wake(self, key: str, due: int | None) -> None:
         """Say when something is next due for a person; None when nothing is."""
-        known = self._wakes.get(key)
+        known = self.wakes.get(key)
         if due is None:
             if known is not None:
-                del self._wakes[key]
+                del self.wakes[key]
         elif known is None or due < known:
-            self._wakes[key] = due
+            self.wakes[key] = due
             heapq.heappush(self._heap, (due, key))
-            if len(self._heap) > 2 * len(self._wakes) + 1000:
-                self._heap = [(at, k) for k, at in self._wakes.items()]
+            if len(self._heap) > 2 * len(self.wakes) + 1000:
+                self._heap = [(at, k) for k, at in self.wakes.items()]
                 heapq.heapify(self._heap)
 
     def is_due(self, key: str) -> bool:
         """Tell whether anything is still to come for a person."""
-        return key in self._wakes
+        return key in self.wakes
+
+    def is_idle_before(self, horizon: int) -> bool:
+        """Tell, at the cost of two comparisons, that nothing is due before a time."""
+        return self._next_day * DAY >= horizon and (not self._heap or self._heap[0][0] >= horizon)
 
     def due_before(self, horizon: int) -> Iterator[tuple[int, str | None]]:
         """Yield what is due before `horizon`, in order of time, then key: (time, person), or (midnight, None).
@@ -115,7 +120,7 @@ class Shard:
         an empty look. Anything added while iterating takes its turn.
         """
         while True:
-            while self._heap and self._wakes.get(self._heap[0][1]) != self._heap[0][0]:
+            while self._heap and self.wakes.get(self._heap[0][1]) != self._heap[0][0]:
                 heapq.heappop(self._heap)
             midnight = self._next_day * DAY
             at = self._heap[0][0] if self._heap else 2**62
@@ -125,7 +130,7 @@ class Shard:
                 yield midnight, None
             else:
                 _, key = heapq.heappop(self._heap)
-                del self._wakes[key]
+                del self.wakes[key]
                 yield at, key
 
     def keys_of_the_day(self) -> list[str]:
@@ -145,7 +150,7 @@ class Shard:
                 self.partition,
                 self.log_time,
                 self._packed,
-                self._wakes,
+                self.wakes,
                 self._calendar,
                 self.campaigns,
                 self.models,
@@ -160,7 +165,7 @@ class Shard:
         shard = cls(saved.partition)
         shard.log_time = saved.log_time
         shard.campaigns, shard.models, shard.carts_open = saved.campaigns, saved.models, saved.carts_open
-        shard._packed, shard._wakes, shard._calendar = saved.people, saved.wakes, saved.calendar
+        shard._packed, shard.wakes, shard._calendar = saved.people, saved.wakes, saved.calendar
         shard._heap = [(at, key) for key, at in saved.wakes.items()]
         heapq.heapify(shard._heap)
         shard._next_day = min(saved.calendar, default=2**62)

@@ -196,8 +196,7 @@ def test_a_session_is_told_by_its_gap_whatever_the_order_of_its_events() -> None
     story = Story()
     for happened, arrived in ((10, 20), (0, 21), (20, 22)):
         viewed = tracked("Product Viewed", at(minutes=happened), product_id="shoes")
-        story.append(viewed, at(minutes=arrived))
-    out = story.read_to(at(hours=2))
+        out = story.append(viewed, at(minutes=arrived))
     fields = out.profiles[-1].fields
     assert fields is not None
     assert (fields["sessions"], fields["session_events"]) == (1, 3)
