@@ -4,21 +4,24 @@ Per record: decode and validate, identity, dedup, machines, policy. Time comes f
 in, everything that was due before its append time happens, at the time at which it was due.
 """
 
-import base64
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from operators import identity, policy, profile
 from operators.carts import CartMachine
+from operators.churn import Churned, ChurnMachine, crossing
 from operators.contact import ContactMachine
+from operators.dead_letters import letter
 from operators.dedup import is_repeat
 from operators.engagement import EngagementMachine
 from operators.machine import Machine
 from operators.sessions import SessionMachine
 from operators.waits import Ended, Late, Ripe, WaitMachine
 from state import campaigns, wire
+from state.churn import Example
 from state.clock import DAY, HOUR, MINUTE, NEVER, to_iso
 from state.commerce import Kind
 from state.events import Event, Reason, Rejected, decode
@@ -39,6 +42,10 @@ class Limits(msgspec.Struct, frozen=True):
     visitor_retention: int = 30 * DAY
 
 
+ChurnOver = Callable[[dict[str, wire.Model]], ChurnMachine]
+"""Builds the churn machine over a shard's models."""
+
+
 class Outputs(msgspec.Struct):
     """What one batch led to, and counts for telemetry. Profiles hold each touched user once."""
 
@@ -48,6 +55,7 @@ class Outputs(msgspec.Struct):
     decisions: list[Emission] = []
     dead_letters: list[DeadLetter] = []
     feedback: list[Feedback] = []
+    examples: list[Example] = []
     records: int = 0
     types: dict[str, int] = {}
     repeats: int = 0
@@ -55,15 +63,21 @@ class Outputs(msgspec.Struct):
 
 
 class Fold:
-    """Folds one partition's log into its shard."""
+    """Folds one partition's log into its shard.
 
-    def __init__(self, shard: Shard, limits: Limits) -> None:
+    Without `churn_over` nobody is scored and no example is taken.
+    """
+
+    def __init__(self, shard: Shard, limits: Limits, churn_over: ChurnOver | None = None) -> None:
         self.shard = shard
         self._limits = limits
+        self._churn = None if churn_over is None else churn_over(shard.models)
         self._timed: tuple[Machine, ...] = (SessionMachine(limits.session_gap), CartMachine())
-        self._soonest = min(machine.soonest for machine in self._timed)
         machines: tuple[Machine, ...] = (*self._timed, EngagementMachine(), ContactMachine())
-        self._concerned = tuple(tuple(m.on_event for m in machines if m.concerns(kind)) for kind in Kind)
+        churn = () if self._churn is None else (self._churn,)
+        self._dues = tuple(machine.due for machine in (*self._timed, *churn))
+        self._soonest = min(machine.soonest for machine in (*self._timed, *churn))
+        self._concerned = tuple(tuple(m.on_event for m in (*machines, *churn) if m.concerns(kind)) for kind in Kind)
         self._waits = {
             tenant: WaitMachine(campaigns.decode(body), self._soonest) for tenant, (_, body) in shard.campaigns.items()
         }
@@ -95,9 +109,8 @@ class Fold:
         for key, parts in self._touched.items():
             user = shard.find(key)
             if isinstance(user, User):
-                out.profiles.append(
-                    profile.compose(user, parts, as_of_text, as_of if parts & profile.BY_TIME else user.touched)
-                )
+                caused_at = as_of if parts & profile.BY_TIME else user.touched
+                out.profiles.append(profile.compose(user, parts, as_of_text, caused_at, self._scored(user, as_of)))
         self._touched.clear()
         return out
 
@@ -125,7 +138,8 @@ class Fold:
                 self._in_force(seen, record)
             case wire.Model():
                 self._types.append("model")
-                self.shard.models[seen.name] = seen
+                if self._churn is not None and not self._churn.install(seen):
+                    self._reject(record, Rejected(Reason.INVALID, "a model that cannot score: the last one stays"))
             case wire.Delete():
                 self._types.append("delete")
                 self._delete(seen.tenant, seen.user_id, record.log_time)
@@ -175,8 +189,11 @@ class Fold:
             campaign = waits.campaigns[outcome.sent.campaign_id]
             self._out.triggers.append(policy.take_back(user, outcome, now, place, campaign.template_id))
 
+    def _scored(self, user: User, now: int) -> Churned | None:
+        return None if self._churn is None else self._churn.scored(user, now)
+
     def _due(self, user: User, waits: WaitMachine) -> int | None:
-        times = [machine.due(user) for machine in self._timed]
+        times = [due(user) for due in self._dues]
         return min((due for due in (*times, waits.due(user)) if due is not None), default=None)
 
     def _advance(self, horizon: int) -> None:
@@ -192,9 +209,15 @@ class Fold:
 
     def _on_time(self, key: str, user: User, now: int) -> None:
         waits = self._waits.get(user.tenant, self._no_campaigns)
+        for said in self._churn.on_time(user, now) if self._churn else ():
+            if isinstance(said, Example):
+                self._out.examples.append(said)
+            else:
+                event = crossing(user, said, now)
+                waits.on_event(user, event, Record("", now, b""), waits.steps_for(event))
         for ended in waits.on_time(user, now):
             if isinstance(ended, Ripe):
-                emission = policy.decide(user, ended, now, self.shard.partition)
+                emission = policy.decide(user, ended, now, self.shard.partition, self._scored(user, now))
             else:
                 emission = policy.not_sent(user, ended, now, self.shard.partition)
             (self._out.triggers if emission.label == "send" else self._out.decisions).append(emission)
@@ -261,23 +284,7 @@ class Fold:
         self._waits[seen.tenant] = waits
 
     def _reject(self, record: Record, why: Rejected) -> None:
-        text, coded = None, None
-        try:
-            text = record.value.decode()
-        except UnicodeDecodeError:
-            coded = base64.b64encode(record.value).decode()
-        partition = self.shard.partition
-        letter = DeadLetter(
-            id=f"{partition}:{record.position}",
-            reason=why.reason.value,
-            detail=why.detail,
-            partition=partition,
-            position=record.position,
-            log_time=record.log_time,
-            value=text,
-            base64=coded,
-        )
-        self._out.dead_letters.append(letter)
+        self._out.dead_letters.append(letter(record, why, self.shard.partition))
 
 
 def _nested() -> Rejected:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from bytewax.operators import StatefulBatchLogic
 
-from operators.fold import Fold, Limits, Outputs
+from operators.fold import ChurnOver, Fold, Limits, Outputs
 from state.records import Batch
 from state.shard import Shard
 
@@ -62,7 +62,9 @@ class ShardLogic(StatefulBatchLogic[Batch, Outputs, bytes]):
             total -= self._recent.popleft()[0]
 
 
-def hosted(limits: Limits, flood_share: float, watch: Watch) -> Callable[[bytes | None], ShardLogic]:
+def hosted(
+    limits: Limits, flood_share: float, watch: Watch, churn_over: ChurnOver | None = None
+) -> Callable[[bytes | None], ShardLogic]:
     """Make the builder that Bytewax calls for each partition, with its snapshot on resume.
 
     A new shard learns its partition from its first batch.
@@ -70,6 +72,6 @@ def hosted(limits: Limits, flood_share: float, watch: Watch) -> Callable[[bytes 
 
     def build(snapshot: bytes | None) -> ShardLogic:
         shard = Shard(-1) if snapshot is None else Shard.restore(snapshot)
-        return ShardLogic(Fold(shard, limits), flood_share, watch)
+        return ShardLogic(Fold(shard, limits, churn_over), flood_share, watch)
 
     return build

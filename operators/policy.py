@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from operators.carts import contents
+from operators.churn import Churned
 from operators.waits import MAX_ITEMS, Ended, Late, Ripe, remember
 from state.campaigns import Items
 from state.clock import to_iso
@@ -16,7 +17,7 @@ _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 _encode_plain: Final = msgspec.json.Encoder().encode  # holds no mapping whose order could vary
 
 
-def decide(user: User, ripe: Ripe, now: int, partition: int) -> Emission:
+def decide(user: User, ripe: Ripe, now: int, partition: int, churned: Churned | None = None) -> Emission:
     """Decide on a wait that is due: consent first, then re-entry, then whether there is anything to show."""
     wait, campaign, version = ripe
     refusal = user.consent.refusal
@@ -49,6 +50,7 @@ def decide(user: User, ripe: Ripe, now: int, partition: int) -> Emission:
         payload=_payload(items, wait.properties),
         attributes=user.contact.traits,
         consent={"email": "not refused"},
+        model={"name": churned.model, "version": churned.version, "score": churned.score} if churned else None,
         cause=[_place(wait, partition)],
     )
     return _emission(trigger_id, _fitting(trigger), campaign.id, "send", now, wait)

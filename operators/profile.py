@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from operators.carts import contents
+from operators.churn import Churned
 from state.clock import to_iso
 from state.commerce import Kind
 from state.outputs import ProfileUpdate
@@ -36,7 +37,7 @@ CHANGED_BY: Final = tuple(_CHANGES.get(kind, ACTIVITY) for kind in Kind)
 Fields = dict[str, str | int | float]
 
 
-def compose(user: User, parts: int, as_of: str, log_time: int) -> ProfileUpdate:
+def compose(user: User, parts: int, as_of: str, log_time: int, churned: Churned | None = None) -> ProfileUpdate:
     """Write the parts of a user's profile that changed, each with every field of it, so that none is left from before.
 
     Engagement is as of the last event: whoever reads it later halves it for every half-life since `last_seen`.
@@ -50,6 +51,11 @@ def compose(user: User, parts: int, as_of: str, log_time: int) -> ProfileUpdate:
         _contact(fields, user)
     if parts & ORDERS:
         _orders(fields, user)
+    if churned is not None:
+        fields["churn_score"] = f"{churned.score:.4f}"
+        fields["churn_model"] = churned.model
+        fields["churn_version"] = churned.version
+        fields["churn_reasons"] = ",".join(churned.reasons)
     return ProfileUpdate(user.tenant, user.user_id, fields, log_time)
 
 

@@ -35,6 +35,7 @@ class Kind(IntEnum):
     UNSUBSCRIBE = 9
     BOUNCE = 10
     COMPLAINT = 11
+    RISK = 12
 
     @property
     def is_activity(self) -> bool:
@@ -107,6 +108,9 @@ class Known(msgspec.Struct, frozen=True):
         return bool(fields.product_id or fields.key)
 
 
+RISK_CROSSED: Final = "Churn Risk Crossed"
+"""What the churn machine says of a person, once in an episode; a campaign may be opened by it as by any event."""
+
 _VOCABULARY: Final = (
     Known("Products Searched", Kind.BROWSE),
     Known("Product List Viewed", Kind.BROWSE),
@@ -142,6 +146,7 @@ _VOCABULARY: Final = (
     Known("Email Bounced", Kind.BOUNCE),
     Known("Email Marked as Spam", Kind.COMPLAINT),
     Known("Unsubscribed", Kind.UNSUBSCRIBE),
+    Known(RISK_CROSSED, Kind.RISK),
 )
 
 _V1_ALIASES: Final = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from state.churn import Churn
 from state.clock import NEVER
 from state.commerce import Product
 
@@ -144,6 +145,7 @@ class User(msgspec.Struct, array_like=True, gc=False, tag=0):
     carts: Carts = msgspec.field(default_factory=Carts)
     waits: Waits = msgspec.field(default_factory=Waits)
     engagement: Engagement = msgspec.field(default_factory=Engagement)
+    churn: Churn = msgspec.field(default_factory=Churn)
 
 
 class Waiting(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -1,0 +1,1 @@
+"""What data scientists edit: features, models, and how they are judged."""
