@@ -6,8 +6,9 @@ from typing import Any
 from rich.console import Console
 
 from connectors.redis_profiles import profile_key
-from connectors.redis_streams import TRIGGERS, connect, scan
+from connectors.redis_streams import connect, scan
 from connectors.settings import Settings
+from connectors.topics import TRIGGERS
 
 _out = Console(highlight=False, soft_wrap=True)
 

@@ -10,16 +10,22 @@ them feeds them back itself. `value` is the record's text to the byte, or `base6
 """
 
 import base64
-import binascii
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 
 import msgspec
+from msgspec import Meta
 
 from state.records import Record
 
 VERSION: Final = 1
+_LATEST: Final = 253_402_300_799_999_999
+"""The end of the year 9999: no calendar of ours reaches further."""
+
+Time = Annotated[int, Meta(ge=0, le=_LATEST)]
+Watch = Callable[[int], object]
+"""Whoever wants to hear, now and then, how many bytes of a file have been read."""
 
 
 class BrokenLog(Exception):
@@ -30,15 +36,15 @@ class Header(msgspec.Struct, frozen=True, tag_field="waxmark", tag="log"):
     """What a log file says of itself. Times are microseconds UTC."""
 
     version: int
-    partitions: int
+    partitions: Annotated[int, Meta(ge=1, le=4096)]
     fed_back: bool
-    read_to: int = 0
+    read_to: Time = 0
 
 
 class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    partition: int
+    partition: Annotated[int, Meta(ge=0)]
     position: str
-    log_time: int
+    log_time: Time
     value: str | None = None
     base64: str | None = None
     traceparent: str | None = None
@@ -77,7 +83,7 @@ def read_header(path: Path) -> Header | None:
         raise BrokenLog(f"{path}: {error.strerror}") from error
     try:
         header = _header.decode(first)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         if b'"waxmark"' in first:
             raise BrokenLog(f"{path}:1: not a log header that this version understands") from None
         return None
@@ -86,15 +92,31 @@ def read_header(path: Path) -> Header | None:
     return header
 
 
-def read(path: Path) -> Iterator[tuple[int, Record]]:
-    """Yield the records of a log file with a header, in the file's order. Raises BrokenLog with the line at fault."""
+def read(path: Path, watch: Watch = lambda _: None) -> Iterator[tuple[int, Record]]:
+    """Yield the records of a log file, in the file's order. Raises BrokenLog with the line at fault."""
+    header = read_header(path)
+    if header is None:
+        raise BrokenLog(f"{path}:1: no log header; waxmark export and waxmark simulate write one")
+    for number, line in lines(path, watch):
+        if number == 1:
+            continue
+        try:
+            partition, record = _decode(line)
+        except (ValueError, RecursionError) as error:
+            raise BrokenLog(f"{path}:{number}: {error}") from error
+        if partition >= header.partitions:
+            raise BrokenLog(f"{path}:{number}: partition {partition} of a log that has {header.partitions}")
+        yield partition, record
+
+
+def lines(path: Path, watch: Watch) -> Iterator[tuple[int, bytes]]:
+    """Yield a file's lines with their numbers, and tell how far the reading is."""
     with path.open("rb") as file:
-        file.readline()
-        for number, line in enumerate(file, start=2):
-            try:
-                yield _decode(line)
-            except (msgspec.DecodeError, binascii.Error) as error:
-                raise BrokenLog(f"{path}:{number}: {error}") from error
+        for number, line in enumerate(file, start=1):
+            yield number, line
+            if number % 256 == 0:
+                watch(file.tell())
+        watch(file.tell())
 
 
 def _decode(line: bytes) -> tuple[int, Record]:

@@ -40,6 +40,11 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         (["replay", "README.md"], "README.md:1"),
         (["run", "personalization", "--campaigns", "README.md"], "README.md:"),
         (["run", "dancing"], "dancing"),
+        (["simulate", "shop.jsonl", "--events", "-1"], "--events: -1"),
+        (["simulate", "shop.jsonl", "--rate", "0"], "rate above 0"),
+        (["simulate", "no-such-folder/shop.jsonl"], "no-such-folder/shop.jsonl"),
+        (["export", "log.jsonl", "--partition", "4"], "--partition: there is no 4"),
+        (["import", "README.md"], "README.md:1: no log header"),
         (["replay", "--no-such-option"], "no-such-option"),
     ],
 )

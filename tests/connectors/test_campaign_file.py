@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 
 NOT_FIELDS = "is not a set of fields (write one to a line below it, indented)"
 
+WAY_OUT = '(If your shop sends it so, list it below "events:" at the top)'
+
 Write = Callable[[str], Path]
 
 
@@ -182,8 +184,51 @@ def test_a_slip_in_an_event_name_is_refused_with_what_was_meant(write: Write, wr
     """A cart campaign cancelled by `Order completed` would be cancelled by nothing, and nobody would notice."""
     path = write(f"campaigns: {{cart: {{template: t, wait: 1h, opened_by: [{written}]}}}}")
     assert problems(path) == [
-        f'campaigns.yaml:1: cart.opened_by[1]: "{written}" is not an event; did you mean "{meant}"?'
+        f'campaigns.yaml:1: cart.opened_by[1]: "{written}" is not an event; did you mean "{meant}"? {WAY_OUT}'
     ]
+
+
+@pytest.mark.parametrize("where", ["events: [Order Complete, Product Share]\n{}", "{}events:\n- Order Complete\n"])
+def test_a_shop_may_say_that_a_name_is_its_own(write: Write, where: str) -> None:
+    """A shop that really sends `Order Complete` had no way round the refusal; its event stays another than ours."""
+    campaigns_of_it = "campaigns: {cart: {template: t, wait: 1h, opened_by: [page], cancelled_by: [Order Complete]}}\n"
+    [campaign] = load(write(where.format(campaigns_of_it)))
+    assert campaign.cancelled_by == (Selector("Order Complete"),)
+
+
+def test_a_name_of_its_own_allows_no_other_slip_and_changes_no_known_name(write: Write) -> None:
+    """The list opens the door for the names on it alone; an old name on it still means the new one, as in the fold."""
+    path = write("""\
+        events: [Order Complete, Completed Order]
+        campaigns:
+          cart: {template: t, wait: 1h, opened_by: [Completed Order], cancelled_by: [Order completed]}
+        """)
+    slip = '"Order completed" is not an event; did you mean "Order Completed"?'
+    assert problems(path) == [f"campaigns.yaml:3: cart.cancelled_by[1]: {slip} {WAY_OUT}"]
+    [campaign] = load(
+        write("events: [Completed Order]\ncampaigns: {a: {template: t, wait: 1h, opened_by: [Completed Order]}}")
+    )
+    assert campaign.opened_by == (Selector("Order Completed"),)
+
+
+@pytest.mark.parametrize(
+    ("written", "what"),
+    [
+        (
+            "events: Order Complete",
+            'events: "Order Complete" is not a list (write [one, another], or one to a line after a dash)',
+        ),
+        ("events:", "events: an empty value is not a list (write [one, another], or one to a line after a dash)"),
+        ("events: [page, 7]", "events[2]: 7 is not text (if it is a name, put it in quotes)"),
+        ("events: ['']", 'events[1]: "" is empty'),
+        ("event: [x]", 'event: unknown field; did you mean "events"?'),
+        ("events: &e [*e]", "events: contains itself"),
+    ],
+)
+def test_a_list_of_own_names_that_is_none_is_told(write: Write, written: str, what: str) -> None:
+    """Like everything else in the file: by line and field."""
+    path = write(f"{written}\ncampaigns: {{a: {{template: t, wait: 1h, opened_by: [page]}}}}")
+    assert problems(path) == [f"campaigns.yaml:1: {what}"]
 
 
 def test_conditions_may_be_a_value_a_list_or_tests(cart: Callable[[str], Campaign]) -> None:
@@ -394,7 +439,7 @@ def test_one_broken_campaign_hides_nothing_in_the_others(write: Write) -> None:
           cart_abandonment:
             opened_by: [page]
         """)
-    at, slip = "campaigns.yaml", '"Order Complete" is not an event; did you mean "Order Completed"?'
+    at, slip = "campaigns.yaml", f'"Order Complete" is not an event; did you mean "Order Completed"? {WAY_OUT}'
     no_name = "cannot be a list or mapping (text with braces needs quotes)"
     assert problems(path) == [
         f"{at}:4: cart_abandonment.opened_by[1]: {slip}",
@@ -461,7 +506,7 @@ def test_the_examples_in_the_guide_do_what_the_guide_says(write: Write) -> None:
     """Marketers copy from `docs/campaigns.md`: its examples load, and its wrong one is answered as shown."""
     guide = (ROOT / "docs" / "campaigns.md").read_text(encoding="utf-8")
     *right, wrong = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
-    assert [len(load(write(example))) for example in right] == [1, 1, 2]
+    assert [len(load(write(example))) for example in right] == [1, 1, 1, 2]
     [answer] = re.findall(r"```text\n(.*?)```", guide, re.DOTALL)
     assert problems(write(wrong)) == answer.splitlines()
 

@@ -12,7 +12,8 @@ from typing import Any
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from oteltap import OtelTapHttpProtobufReceiver, OtelTapHttpProtobufReceiverSettings
 
-from connectors.redis_streams import EVENTS, stream
+from connectors.redis_streams import stream
+from connectors.topics import EVENTS
 from tests.shopping import tracked
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +44,9 @@ def test_a_trigger_is_a_child_of_the_span_that_its_record_carried(redis_url: str
                     stderr=log,
                 )
             try:
-                await asyncio.sleep(2)
+                while not await asyncio.to_thread(client.xlen, stream(EVENTS, 0)):  # the campaigns come first
+                    assert worker.poll() is None, (tmp_path / "log").read_text()
+                    await asyncio.sleep(0.05)
                 entry = {
                     "v": tracked("Signed Up", time.time_ns() // 1000),
                     "traceparent": f"00-{TRACE}-{PARENT}-01",

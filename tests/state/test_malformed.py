@@ -52,6 +52,7 @@ NOT_JSON = [
     ("a NUL byte in a text that is not read", raw(foo=b'"a\0b"'), "invalid character"),
     ("a line break in a text", message().replace(b"ann", b"a\nn"), "invalid character"),
     ("NaN in a part that is not read", raw(foo=b"NaN"), "invalid character"),
+    ("NaN in properties that stay raw", message(properties={"price": float("nan")}), "invalid character"),
     ("Infinity as a price", added(b"Infinity"), "invalid character"),
     ("a price with a leading zero", added(b"007"), "invalid number"),
     ("a bad escape in properties that stay raw", raw(properties=rb'{"a":"\x"}'), "invalid escaped character"),
@@ -86,10 +87,12 @@ WRONG_SHAPE = [
     ("no event", message(event=...), "missing required field event"),
     ("an empty event", message(event=""), "event: Expected str of length >= 1"),
     ("an endless event", message(event="e" * 256), "event: Expected str of length <= 255"),
+    ("an event of null", message(event=None), "event: Expected str, got null"),
     ("an event that is a number", message(event=404), "event: Expected str, got int"),
     ("a userId of 256 characters", message(userId="u" * 256), "userId: Expected str of length <= 255"),
     ("a userId that is a boolean", message(userId=True), "userId: Expected int | str | null, got bool"),
     ("a userId that is a fraction", message(userId=1.5), "userId: Expected int | str | null, got float"),
+    ("a userId that is an array", message(userId=["ann"]), "userId: Expected int | str | null, got array"),
     ("a userId that is an object", message(userId={"id": 1}), "userId: Expected int | str | null, got object"),
     ("an anonymousId of 1e400", raw(anonymousId=b"1e400"), "anonymousId"),
     ("an anonymousId of 400 digits", raw(anonymousId=b"1" * 400), "anonymousId: Expected int <= 9223372036854775807"),
@@ -121,7 +124,11 @@ WRONG_PROPERTIES = [
     ("a product without product", known("Product Added", price=1), "Product Added needs product_id"),
     ("an old name without product", known("Added Product", price=1), "Product Added needs product_id"),
     ("properties in an array", message(event="Product Added", properties=[1]), "properties: Expected object"),
-    ("no properties, as PHP writes it", message(event="Product Added", properties=[]), "needs product_id"),
+    (
+        "no properties, as PHP writes it",
+        message(event="Product Added", properties=[]),
+        "Product Added needs product_id in its properties (properties: Expected object",
+    ),
     ("properties in a text", message(event="Cart Viewed", properties="{}"), "properties: Expected object"),
     ("a price that is a boolean", known("Product Added", product_id=1, price=True), "properties.price: Expected float"),
     ("a price in words", known("Product Added", product_id=1, price="free"), "properties.price: Expected float"),
@@ -202,6 +209,7 @@ def nested(value: bytes, opening: bytes, closing: bytes) -> bytes:
 
 CONTROL = [
     ("a link without a visitor", {"type": "link", "userId": "u"}, "missing required field anonymousId"),
+    ("a link without a user", {"type": "link", "anonymousId": "a"}, "missing required field userId"),
     ("a link to nobody", {"type": "link", "anonymousId": "a", "userId": ""}, "userId: Expected str of length >= 1"),
     (
         "a link that hops backwards",
@@ -210,6 +218,11 @@ CONTROL = [
     ),
     ("a link with a number", {"type": "link", "anonymousId": 1, "userId": "u"}, "anonymousId: Expected str, got int"),
     ("an empty forward", {"type": "forward"}, "missing required field"),
+    (
+        "a forward without messages",
+        {"type": "forward", "anonymousId": "a", "userId": "u", "hops": 1},
+        "missing required field events",
+    ),
     (
         "a forward of one message",
         {"type": "forward", "anonymousId": "a", "userId": "u", "hops": 0, "events": {}},
@@ -348,8 +361,9 @@ def test_an_event_of_32_kb_is_taken_and_of_one_byte_more_refused() -> None:
 
 
 def test_an_event_of_a_megabyte_is_refused() -> None:
-    """It is refused for its size even though it is sound otherwise."""
+    """It is refused for its size even though it is sound otherwise; past what any record may have, unread."""
     assert refused(of_size(1_000_000)) == (Reason.TOO_LARGE, "1000000 bytes; an event has at most 32768")
+    assert refused(of_size(5_000_000)) == (Reason.TOO_LARGE, "5000000 bytes; a record has at most 4194304")
 
 
 def test_a_control_record_may_be_larger_than_an_event_but_not_endless() -> None:

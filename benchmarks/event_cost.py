@@ -1,0 +1,143 @@
+"""What an event costs, part by part, on one worker with a real Redis: `python -m benchmarks.event_cost`.
+
+CPU seconds of this process, per event. The parts are measured by running ever more of the pipeline over the same records, so
+they add up to the whole. Of several runs over the same batches, the lowest figure of each batch counts: what else runs on the
+machine only adds. The medians of whole runs are printed beside.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from connectors import campaign_file, logfile, redis_server
+from connectors.recorder import Metrics
+from connectors.redis_outputs import OnceSink
+from connectors.redis_profiles import ProfileSink
+from connectors.redis_streams import connect
+from connectors.settings import Settings
+from connectors.topics import DECISIONS, TRIGGERS
+from dataflows.scoring import churn_over
+from models import features
+from operators.churn import CHAMPION
+from operators.fold import Fold, Limits
+from simulator.logs import write_log
+from simulator.shop import Shop
+from state.events import decode
+from state.records import Batch, Record
+from state.shard import Shard
+from state.wire import Model, decoder, encoder
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+EVENTS, RUNS, TARGET = 50_000, 5, 14.0
+START = 1_767_225_600_000_000
+
+Stage = Callable[[list[Record]], object]
+
+
+def main() -> None:
+    """Measure and print."""
+    size = Settings().batch_records
+    with tempfile.TemporaryDirectory() as folder, redis_server.running(Path(folder) / "redis") as url:
+        records = _log(Path(folder) / "log.jsonl")
+        batches = [records[start : start + size] for start in range(0, len(records), size)]
+        length = statistics.median(len(record.value) for record in records)
+        print(f"{len(records)} events, median {length:.0f} bytes, batches of {size}, {RUNS} runs; CPU us an event")
+        no_campaigns = [batches[0][1:], *batches[1:]]  # the first record puts them in force
+        stages: dict[str, tuple[Callable[[], Stage], list[list[Record]]]] = {
+            "JSON and types (wire)": (lambda: _wire, batches),
+            "validation (event)": (lambda: _decode, batches),
+            "identity, dedup, machines, profiles": (_fold, no_campaigns),
+            "campaigns and policy": (_fold, batches),
+            "churn: features, examples, scores": (_scored, batches),
+            "profiles, triggers, decisions to Redis": (lambda: _whole(url), batches),
+        }
+        figures = {name: _measured(stage, over, len(records)) for name, (stage, over) in stages.items()}
+    before = 0.0
+    for name, (lowest, median) in figures.items():
+        print(f"{name:40} adds {lowest - before:6.2f}, so far {lowest:6.2f} (median of whole runs {median:.2f})")
+        before = lowest
+    print(f"target {TARGET}: {'met' if before <= TARGET else f'missed by {before - TARGET:.1f}'}")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "event_cost.json").write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def _log(path: Path) -> list[Record]:
+    campaigns = campaign_file.load(ROOT / "campaigns.yaml")
+    shop = Shop(known_only=True, rate=1000)
+    write_log(path, shop, 1, partitions=1, events=EVENTS, campaigns=campaigns, start=START)
+    return [record for _, record in logfile.read(path)]
+
+
+def _measured(stage: Callable[[], Stage], batches: list[list[Record]], events: int) -> tuple[float, float]:
+    """Run a stage several times; return the sum of each batch's lowest and the median sum, in microseconds an event."""
+    runs = []
+    for _ in range(RUNS):
+        take, seconds = stage(), []
+        for batch in batches:
+            began = time.process_time()
+            take(batch)
+            seconds.append(time.process_time() - began)
+        runs.append(seconds)
+    lowest = sum(min(column) for column in zip(*runs, strict=True))
+    return lowest / events * 1e6, statistics.median(map(sum, runs)) / events * 1e6
+
+
+def _wire(records: list[Record]) -> None:
+    for record in records:
+        try:
+            decoder.decode(record.value)
+        except ValueError:
+            continue
+
+
+def _decode(records: list[Record]) -> None:
+    for record in records:
+        decode(record.value, record.log_time)
+
+
+def _fold() -> Stage:
+    fold = Fold(Shard(0), Limits())
+    return lambda records: fold.apply(Batch(0, records, 0))
+
+
+def _scored() -> Stage:
+    fold = _scoring()
+    return lambda records: fold.apply(Batch(0, records, 0))
+
+
+def _scoring() -> Fold:
+    """Build the fold as it runs: with a champion in force, a logistic regression over all features."""
+    fold = Fold(Shard(0), Limits(), churn_over(Settings()))
+    numbers = {"base_rate": 0.5, "bias": -1.0}
+    for name in features.NAMES:
+        numbers |= {f"mean:{name}": 1.0, f"sd:{name}": 2.0, f"weight:{name}": 0.1}
+    model = Model(name="adagrad", version="1", schema=features.VERSION, weights=numbers)
+    champion = Model(name=CHAMPION, version="adagrad", schema=features.VERSION, weights={})
+    fold.apply(Batch(0, [Record(f"0-{n}", 1, encoder.encode(one)) for n, one in enumerate((model, champion))], 0))
+    return fold
+
+
+def _whole(url: str) -> Stage:
+    with connect(url) as client:
+        client.flushall()
+    fold = _scoring()
+    metrics = Metrics(enabled=False)
+    profiles = ProfileSink(url, 0, metrics).build("profiles", 0, 1)
+    triggers = OnceSink(url, 1, TRIGGERS, metrics).build_part("triggers", "0", None)
+    decisions = OnceSink(url, 1, DECISIONS, metrics).build_part("decisions", "0", None)
+
+    def take(records: list[Record]) -> None:
+        outputs = fold.apply(Batch(0, records, 0))
+        profiles.write_batch(outputs.profiles)
+        triggers.write_batch([*outputs.triggers])
+        decisions.write_batch([*outputs.decisions])
+
+    return take
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""The event source on a real Redis: what it trims from the log, and what it must not."""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.determinism import PARTITIONS, simulated
+from benchmarks.worker import Worker, read, replayed
+from connectors import redis_log
+from connectors.recorder import Metrics
+from connectors.redis_streams import EventSource, UnsafeRedis, stream
+from connectors.stopping import Stop
+from connectors.topics import EVENTS, TRIGGERS
+from state.clock import DAY, HOUR, MILLISECOND
+
+LOG = stream(EVENTS, 0)
+NODE = 100
+"""Entries; Redis drops whole nodes of a stream, so up to this many stay that could go."""
+
+
+def fill(client: Any, count: int, *, age: int) -> list[str]:
+    """Append records of an age, a millisecond apart, and return their positions."""
+    start = time.time_ns() // 1000 - age
+    positions = [f"{start // MILLISECOND + n}-0" for n in range(count)]
+    pipe = client.pipeline(transaction=False)
+    for position in positions:
+        pipe.xadd(LOG, {"v": "{}"}, id=position)
+    pipe.execute()
+    return positions
+
+
+def kept(client: Any) -> list[str]:
+    """List the positions that the log still holds."""
+    return [position.decode() for position, _ in client.xrange(LOG)]
+
+
+Source = Callable[..., Any]
+
+
+@pytest.fixture
+def source(redis_url: str) -> Any:
+    """Open partition 0 of a log whose records are kept for a day; closed at the end."""
+    opened = []
+
+    def build(resume: str | None = None) -> Any:
+        part = EventSource(redis_url, 1, Stop(), DAY, Metrics(enabled=False)).build_part("events", "0", resume)
+        opened.append(part)
+        return part
+
+    yield build
+    for part in opened:
+        part.close()
+
+
+def look(part: Any) -> list[str]:
+    """Take one batch, and return the positions in it."""
+    return [record.position for _, batch in part.next_batch() for record in batch.records]
+
+
+def test_what_is_old_and_covered_by_the_third_last_snapshot_is_trimmed(source: Source, client: Any) -> None:
+    """A crash may lose the last two snapshots, for they may not be durable yet; the one before them is."""
+    positions = fill(client, 5000, age=3 * DAY)
+    part = source()
+    covered = ["0-0"]
+    while batch := look(part):
+        assert part.snapshot() == batch[-1]
+        covered.append(batch[-1])
+        third_last = covered[-3] if len(covered) > 2 else "0-0"
+        left = kept(client)
+        needed = [p for p in positions if p > third_last]
+        assert left[-len(needed) :] == needed
+        assert len(left) <= len(needed) + NODE
+    assert len(covered) > 5
+    assert len(kept(client)) < 1500
+
+
+def test_what_was_not_read_is_kept_however_old(source: Source, client: Any) -> None:
+    """After an outage longer than the retention, the backlog is read, not thrown away."""
+    positions = fill(client, 2000, age=40 * DAY)
+    part = source()
+    for _ in range(5):
+        part.snapshot()
+    assert kept(client) == positions
+    first = look(part)
+    for _ in range(5):
+        part.snapshot()
+    assert set(positions) - set(kept(client)) <= set(first)
+
+
+def test_what_is_young_is_kept_though_it_was_read(source: Source, client: Any) -> None:
+    """The log is the history that replays, exports and new dataflows read, for as long as the retention says."""
+    fill(client, 1000, age=3 * DAY)
+    young = fill(client, 1000, age=23 * HOUR)
+    part = source()
+    while look(part):
+        part.snapshot()
+    for _ in range(3):
+        part.snapshot()
+    assert kept(client)[-1000:] == young
+    assert len(kept(client)) <= 1000 + NODE
+
+
+def test_a_resumed_source_trims_nothing_after_the_snapshot_it_resumed_from(source: Source, client: Any) -> None:
+    """That snapshot is the only one that is surely durable, until two more were made."""
+    positions = fill(client, 3000, age=3 * DAY)
+    part = source(positions[999])
+    assert look(part)[0] == positions[1000]
+    part.snapshot()
+    look(part)
+    part.snapshot()
+    assert kept(client)[-2000:] == positions[1000:]
+    part.snapshot()
+    assert kept(client)[0] > positions[999]
+
+
+def test_however_much_is_old_it_is_trimmed_at_once(source: Source, client: Any) -> None:
+    """Redis drops 10,000 entries at most unless told otherwise: with a snapshot every 10 s, a busy log grew for ever."""
+    positions = fill(client, 30_000, age=3 * DAY)
+    part = source(positions[-1])
+    part.snapshot()
+    part.snapshot()
+    assert len(kept(client)) <= NODE
+
+
+def test_a_source_refuses_to_go_on_where_the_log_is_gone(source: Source, client: Any) -> None:
+    """An old backup of the recovery store is put back: what was appended since and trimmed would be left out in silence."""
+    positions = fill(client, 1000, age=3 * DAY)
+    client.xtrim(LOG, minid=positions[600], approximate=False)
+    with pytest.raises(UnsafeRedis, match=f"{LOG} no longer holds {positions[400]}"):
+        source(positions[400])
+    assert look(source(positions[600]))[0] == positions[601]
+
+
+def test_an_old_log_that_is_trimmed_while_it_is_read_survives_five_kills(
+    redis_url: str, client: Any, tmp_path: Path
+) -> None:
+    """Were a record trimmed that a resume still needs, its triggers would be missing or different."""
+    raw = simulated(tmp_path / "raw.jsonl", known_only=True, events=20_000, age=3 * DAY)
+    redis_log.load(client, raw)
+    worker = Worker(redis_url, tmp_path, PARTITIONS)
+    rng = random.Random(7)
+    try:
+        for _ in range(5):
+            worker.start(WAXMARK_RETENTION_DAYS="1")
+            worker.wait_until_reading()
+            time.sleep(rng.uniform(0.1, 0.8))
+            worker.kill()
+        worker.start(WAXMARK_RETENTION_DAYS="1")
+        worker.wait_until_quiet(client)
+        assert worker.stop() == 0, worker.log()
+    finally:
+        worker.kill()
+    assert sorted(read(client, TRIGGERS, PARTITIONS)) == replayed(raw, time.time_ns() // 1000)
+    assert len(read(client, EVENTS, PARTITIONS)) < 5000
