@@ -17,9 +17,10 @@ from connectors.settings import Settings
 from dataflows.replay import Campaigns
 from dataflows.replay import replay as replayed
 from dataflows.scoring import churn_over
-from operators.fold import Limits, Outputs
+from operators.fold import Limits
 from state.clock import MINUTE, SECOND
 from state.events import parse_time
+from state.outputs import Outputs
 
 _out = Console(highlight=False, soft_wrap=True)
 _aside = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -3,9 +3,8 @@
 from collections import Counter
 
 from connectors.telemetry import Telemetry
-from operators.fold import Outputs
 from state.events import Reason
-from state.outputs import Emission
+from state.outputs import Emission, Outputs
 from state.shard import Shard
 
 

@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from operators.fold import ChurnOver, Fold, Limits, Outputs
+from operators.fold import ChurnOver, Fold, Limits
 from state.campaigns import Campaign, encode
+from state.outputs import Outputs
 from state.records import Batch, Record, partition_of
 from state.shard import Shard
 from state.wire import CampaignsInForce, Tenant, encoder

@@ -26,6 +26,12 @@ MAX_PENDING: Final = 16
 CHAMPION: Final = "champion"
 """The model record of this name carries no weights: its version names the model whose score goes to the profile."""
 
+RETURNS: Final = {
+    "order": frozenset({Kind.ORDER}),
+    "activity": frozenset({Kind.BROWSE, Kind.CART, Kind.CHECKOUT, Kind.ORDER}),
+}
+"""What may count as coming back. What reaches us from elsewhere (OTHER: a CRM's identify) tells nothing of the person."""
+
 
 class FeatureSet(Protocol):
     """What the machine must know of features."""
@@ -55,12 +61,12 @@ class Scorer(Protocol):
     def score(self, x: Sequence[float], /) -> float:
         """Say how likely the person stays away; within [0, 1], whatever the features."""
 
-    def reasons(self, x: Sequence[float], /) -> list[str]:
-        """Name the features that raise the score most, the first first; at most three."""
+    def explained(self, x: Sequence[float], /) -> tuple[float, list[str]]:
+        """Say the score, and name the features that raise it most, the first first; at most three."""
 
 
 class Churned(NamedTuple):
-    """What the champion says of a person, as it goes to the profile."""
+    """What the champion says of a person, as it goes to the profile; the reasons as of the last question."""
 
     score: float
     model: str
@@ -112,7 +118,7 @@ class Churning(msgspec.Struct, frozen=True):
     horizon: int = 30 * DAY
     eligible: int = 90 * DAY
     every: int = 7 * DAY
-    returns: frozenset[Kind] = frozenset({Kind.ORDER})
+    returns: frozenset[Kind] = RETURNS["order"]
     threshold: float = 0.8
 
     @property
@@ -210,7 +216,7 @@ class ChurnMachine:
         if champion is None:
             return None
         x = self._features.vector(user.churn.behaviour, now)
-        return Churned(champion.score(x), name, champion.version, champion.reasons(x))
+        return Churned(champion.score(x), name, champion.version, user.churn.reasons)
 
     def _champion(self, tenant: str) -> str:
         named = self._models.get(f"{tenant}/{CHAMPION}")
@@ -221,7 +227,7 @@ class ChurnMachine:
         if now >= part.asked_at + self._spacing:
             scores = self._ask(user, now, timer=True)
         else:
-            scores = self._scores(user.tenant, self._features.vector(part.behaviour, now))
+            scores = self._scores(user, self._features.vector(part.behaviour, now))
         name = self._champion(user.tenant)
         version, score = scores.get(name, ("", 0.0))
         if part.risky or score < self._threshold:
@@ -232,15 +238,21 @@ class ChurnMachine:
     def _ask(self, user: Customer, now: int, *, timer: bool) -> dict[str, tuple[str, float]]:
         part = user.churn
         x = self._features.vector(part.behaviour, now)
-        scores = self._scores(user.tenant, x)
+        scores = self._scores(user, x)
         packed, eligible = self._pack.pack(*x), part.returned_at > 0
         part.pending.append(Question(now, timer, eligible, self._features.VERSION, packed, scores))
         part.asked_at = now
         return scores
 
-    def _scores(self, tenant: str, x: list[float]) -> dict[str, tuple[str, float]]:
-        scorers = self._scorers.get(tenant)
-        return {name: (s.version, s.score(x)) for name, s in scorers.items()} if scorers else {}
+    def _scores(self, user: Customer, x: list[float]) -> dict[str, tuple[str, float]]:
+        """Let every model score, and note the champion's reasons: they cost more than a score, and change more slowly."""
+        scorers = self._scorers.get(user.tenant)
+        if not scorers:
+            return {}
+        champion = scorers.get(self._champion(user.tenant))
+        if champion is not None:
+            user.churn.reasons = champion.explained(x)[1]
+        return {name: (scorer.version, scorer.score(x)) for name, scorer in scorers.items()}
 
     def _answered(self, user: Customer, question: Question, now: int) -> Example:
         size = len(question.features) // 4

@@ -25,7 +25,7 @@ from state.churn import Example
 from state.clock import DAY, HOUR, MINUTE, NEVER, to_iso
 from state.commerce import Kind
 from state.events import Event, Reason, Rejected, decode
-from state.outputs import CausePlace, DeadLetter, Emission, Feedback, ProfileUpdate
+from state.outputs import CausePlace, Outputs, ProfileUpdate
 from state.people import Person, User, Visitor, user_key, visitor_key
 from state.records import Batch, Record
 from state.shard import Shard
@@ -44,22 +44,6 @@ class Limits(msgspec.Struct, frozen=True):
 
 ChurnOver = Callable[[dict[str, wire.Model]], ChurnMachine]
 """Builds the churn machine over a shard's models."""
-
-
-class Outputs(msgspec.Struct):
-    """What one batch led to, and counts for telemetry. Profiles hold each touched user once."""
-
-    partition: int
-    profiles: list[ProfileUpdate] = []
-    triggers: list[Emission] = []
-    decisions: list[Emission] = []
-    dead_letters: list[DeadLetter] = []
-    feedback: list[Feedback] = []
-    examples: list[Example] = []
-    records: int = 0
-    types: dict[str, int] = {}
-    repeats: int = 0
-    late: int = 0
 
 
 class Fold:
@@ -142,9 +126,9 @@ class Fold:
                     self._reject(record, Rejected(Reason.INVALID, "a model that cannot score: the last one stays"))
             case wire.Delete():
                 self._types.append("delete")
-                self._delete(seen.tenant, seen.user_id, record.log_time)
+                self._erase(seen, record)
 
-    def _user_event(self, user_id: str, event: Event, record: Record) -> None:
+    def _user_event(self, user_id: str, event: Event, record: Record, via: str = "") -> None:
         now, out, shard = record.log_time, self._out, self.shard
         waits = self._waits.get(event.tenant, self._no_campaigns)
         steps = waits.steps_for(event)
@@ -161,7 +145,7 @@ class Fold:
         else:
             self._touch(key, user, event, now)
             if event.anonymous_id or event.previous_id:
-                out.feedback += identity.links_of(user, event)
+                out.feedback += identity.links_of(user, event, via)
             carts_before = len(user.carts.open)
             for take_in in self._concerned[event.kind]:
                 take_in(user, event, record)
@@ -253,6 +237,31 @@ class Fold:
         self._touched.pop(key, None)
         self._out.profiles.append(ProfileUpdate(tenant, user_id, None, now))
 
+    def _erase(self, asked: wire.Delete, record: Record) -> None:
+        """Forget a user: what was decided and may not be delivered yet is taken back, and their devices are told.
+
+        A device is forgotten if it is still theirs.
+        """
+        now, shard = record.log_time, self.shard
+        if asked.anonymous_id is not None:
+            key = visitor_key(asked.tenant, asked.anonymous_id)
+            visitor = shard.find(key)
+            if isinstance(visitor, Visitor) and visitor.user_id == asked.user_id:
+                shard.erase(key)
+            return
+        key = user_key(asked.tenant, asked.user_id)
+        user = shard.find(key)
+        if isinstance(user, User):
+            self._out.feedback += identity.partings(user)
+            user.contact.email = ""
+            waits = self._waits.get(asked.tenant, self._no_campaigns)
+            place = CausePlace(shard.partition, record.position, "")
+            for sent in user.waits.sent:
+                if not sent.cancelled and sent.expires_at > now and sent.campaign_id in waits.campaigns:
+                    self._say(user, Late(sent, "deletion"), waits, place)
+        self._delete(asked.tenant, asked.user_id, now)
+        shard.erase(key)
+
     def _visitor(self, tenant: str, anonymous_id: str, now: int) -> Visitor:
         key = visitor_key(tenant, anonymous_id)
         visitor = self.shard.find(key)
@@ -266,7 +275,7 @@ class Fold:
         for forwarded in forward.events:
             event = decode(bytes(forwarded.message), forwarded.log_time)
             if isinstance(event, Event):
-                self._user_event(forward.user_id, event, record)
+                self._user_event(forward.user_id, event, record, forward.anonymous_id)
             else:
                 self._reject(record, event if isinstance(event, Rejected) else _nested())
 

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from bytewax.operators import StatefulBatchLogic
 
-from operators.fold import ChurnOver, Fold, Limits, Outputs
+from operators.fold import ChurnOver, Fold, Limits
+from state.outputs import Outputs
 from state.records import Batch
 from state.shard import Shard
 

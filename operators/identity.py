@@ -9,7 +9,7 @@ from state.events import Event
 from state.outputs import Feedback
 from state.people import User, Visitor, Waiting
 from state.records import Record
-from state.wire import Forward, Forwarded, Link
+from state.wire import Delete, Forward, Forwarded, Link
 
 MAX_WAITING: Final = 50
 MAX_WAITING_BYTES: Final = 64 * 1024
@@ -17,15 +17,17 @@ WAITING_AGE: Final = 7 * DAY
 MAX_VISITORS: Final = 8
 
 
-def links_of(user: User, event: Event) -> list[Feedback]:
+def links_of(user: User, event: Event, via: str = "") -> list[Feedback]:
     """Link what an event of a user ties to them: the device's anonymous id, or the previous id of an alias.
+
+    An event forwarded from a visitor (`via`) links that one not again: somebody else may be on the device by now.
 
     A device is linked when it is first seen with the user, and at every identify, since another user may have been on it
     in between.
     """
     links = []
     visitor = event.anonymous_id
-    if visitor and visitor != user.user_id and (event.type == "identify" or visitor not in user.visitors):
+    if visitor and visitor not in {via, user.user_id} and (event.type == "identify" or visitor not in user.visitors):
         if visitor in user.visitors:
             user.visitors.remove(visitor)
         user.visitors.append(visitor)
@@ -34,6 +36,12 @@ def links_of(user: User, event: Event) -> list[Feedback]:
     if event.previous_id and event.previous_id != user.user_id:
         links.append(_link(user, event.previous_id))
     return links
+
+
+def partings(user: User) -> list[Feedback]:
+    """Let the devices of a user who is to be forgotten know."""
+    gone = user.user_id
+    return [Feedback(v, Delete(tenant=user.tenant, user_id=gone, anonymous_id=v)) for v in user.visitors]
 
 
 def on_visit(visitor: Visitor, record: Record, value: bytes) -> list[Feedback]:

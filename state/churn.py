@@ -54,7 +54,7 @@ class Churn(msgspec.Struct, array_like=True, gc=False):
     """One person's behaviour, the examples that wait, and when something is next to be done.
 
     `returned_at` is the latest event time of a qualifying event. `risky` holds from the moment that the risk crossed the
-    threshold until the person returns: one episode.
+    threshold until the person returns: one episode. `reasons` are the champion's, as of the last question.
     """
 
     behaviour: Behaviour = msgspec.field(default_factory=Behaviour)
@@ -63,6 +63,7 @@ class Churn(msgspec.Struct, array_like=True, gc=False):
     asked_at: int = 0
     timer: int = 0
     risky: bool = False
+    reasons: list[str] = []
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -6,8 +6,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from state.churn import Example
 from state.clock import MILLISECOND
-from state.wire import Forward, Link
+from state.wire import Delete, Forward, Link
 
 MAX_TRIGGER_BYTES: Final = 32 * 1024
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -121,7 +122,23 @@ class Feedback(NamedTuple):
     """A record back to the log, under the key of the person whom it concerns."""
 
     key: str
-    record: Link | Forward
+    record: Link | Forward | Delete
+
+
+class Outputs(msgspec.Struct):
+    """What one batch led to, and counts for telemetry. Profiles hold each touched user once."""
+
+    partition: int
+    profiles: list[ProfileUpdate] = []
+    triggers: list[Emission] = []
+    decisions: list[Emission] = []
+    dead_letters: list[DeadLetter] = []
+    feedback: list[Feedback] = []
+    examples: list[Example] = []
+    records: int = 0
+    types: dict[str, int] = {}
+    repeats: int = 0
+    late: int = 0
 
 
 def ulid(millis: int, *parts: str) -> str:

@@ -92,6 +92,12 @@ class Shard:
         self._packed.pop(key, None)
         self.wakes.pop(key, None)
 
+    def erase(self, key: str) -> None:
+        """Forget a person and their place in the calendar, which takes a look at all of it."""
+        self.forget(key)
+        self._calendar = {day: kept for day, keys in self._calendar.items() if (kept := [k for k in keys if k != key])}
+        self._next_day = min(self._calendar, default=2**62)
+
     def wake(self, key: str, due: int | None) -> None:
         """Say when something is next due for a person; None when nothing is."""
         known = self.wakes.get(key)

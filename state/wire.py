@@ -125,10 +125,11 @@ class CampaignsInForce(_Control, tag="campaigns", kw_only=True, frozen=True):
     campaigns: Raw
 
 
-class Delete(_Control, tag="delete", kw_only=True, frozen=True):
-    """A person asked to be forgotten. Keyed by the user."""
+class Delete(_Control, tag="delete", kw_only=True, frozen=True, omit_defaults=True):
+    """A person asked to be forgotten. Keyed by the user, or by one of their devices, which it names then."""
 
     user_id: Name
+    anonymous_id: Name | None = None
 
 
 Spoken = Track | Identify | Page | Screen | Group | Alias

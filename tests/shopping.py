@@ -4,9 +4,10 @@ from typing import Any
 
 import msgspec
 
-from operators.fold import Fold, Limits, Outputs
+from operators.fold import Fold, Limits
 from state.campaigns import Campaign, Items, Selector, encode
 from state.clock import DAY, HOUR, MINUTE, SECOND, to_iso
+from state.outputs import Outputs
 from state.records import Batch, Record
 from state.shard import Shard
 from state.wire import CampaignsInForce, encoder

@@ -120,7 +120,8 @@ def reports(client: Any) -> dict[str, Report]:
 
 def published(client: Any, partition: int) -> list[Model]:
     """Read the model records of one partition of the events."""
-    records = [decoder.decode(fields[b"v"]) for _, fields in scan(client, EVENTS, partition)]
+    values = [fields[b"v"] for _, fields in scan(client, EVENTS, partition)]
+    records = [decoder.decode(value) for value in values if b'"type":"model"' in value[:64]]
     return [record for record in records if isinstance(record, Model)]
 
 

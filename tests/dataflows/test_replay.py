@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from dataflows.replay import Campaigns, replay
-from operators.fold import Limits, Outputs
+from operators.fold import Limits
 from state.campaigns import Campaign
 from state.clock import MINUTE
+from state.outputs import Outputs
 from state.records import Record, partition_of
 from tests.shopping import CART, added_to_cart, at, in_force, ordered, sent
 

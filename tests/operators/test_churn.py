@@ -207,8 +207,8 @@ def test_a_model_that_cannot_score_leaves_the_last_good_one() -> None:
         {"schema": features.VERSION + 1},
     ]
     for change in bad:
-        fields = {"name": "adagrad", "version": "bad", "schema": features.VERSION, "weights": {"base_rate": 0.5}}
-        assert not life.machine.install(Model(**(fields | change)))
+        fields = {"schema": features.VERSION, "weights": {"base_rate": 0.5}, **change}
+        assert not life.machine.install(Model(name="adagrad", version="bad", **fields))
     churned = life.machine.scored(life.customer, at(days=1))
     assert churned is not None
     assert (churned.score, churned.version) == (0.4, "v1")

@@ -116,7 +116,7 @@ def test_a_risk_opens_its_campaign_once_in_an_episode_of_absence() -> None:
 
 
 def test_a_profile_tells_the_score_its_version_and_its_reasons() -> None:
-    """Whoever composes an email may use them; without a model they are not there."""
+    """Whoever composes an email may use them; without a model they are not there. Reasons are those of the last question."""
     fold = Fold(Shard(0), Limits(), over)
     viewed = [tracked("Product Viewed", at(minutes=n), product_id="p", message_id=f"m{n}") for n in range(3)]
     (update,) = fold.apply(Batch(0, [Record("1-1", at(), viewed[0])], 0)).profiles
@@ -124,7 +124,7 @@ def test_a_profile_tells_the_score_its_version_and_its_reasons() -> None:
     assert "churn_score" not in update.fields
     model = weighed("v1", 0.0, browse_7d=1.0, events=0.5)
     fold.apply(Batch(0, [Record("1-1", at(), CROWNED), Record("1-2", at(minutes=1), model)], 0))
-    (update,) = fold.apply(Batch(0, [Record("1-3", at(minutes=2), viewed[2])], 0)).profiles
+    (update,) = fold.apply(Batch(0, [Record("1-3", at(days=2), viewed[2])], 0)).profiles
     assert update.fields is not None
     assert 0.5 < float(update.fields["churn_score"]) < 1
     assert (update.fields["churn_model"], update.fields["churn_version"]) == ("adagrad", "v1")

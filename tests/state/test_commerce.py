@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from state.commerce import KNOWN, MAX_PRODUCTS, MAX_TEXT, Kind, Product, Properties
+from state.commerce import KNOWN, MAX_PRODUCTS, MAX_TEXT, RISK_CROSSED, Kind, Product, Properties
 from state.events import Event, Rejected, decode, parse_time
 
 NOW = parse_time("2026-01-02T12:00:00Z")
@@ -52,8 +52,8 @@ def fields_of(event: str, **properties: Any) -> Properties:
 
 
 def test_every_specified_name_is_known_and_no_other() -> None:
-    """A name invented here would silently change the meaning of somebody's own event."""
-    canonical = {name for name, known in KNOWN.items() if known.name == name}
+    """A name invented here would silently change the meaning of somebody's own event; one is ours, for campaigns to name."""
+    canonical = {name for name, known in KNOWN.items() if known.name == name} - {RISK_CROSSED}
     assert canonical == {name.strip() for name in SPECIFIED.replace("\n", " ").split(",")}
 
 
@@ -79,7 +79,7 @@ def test_names_are_told_apart_by_case() -> None:
 
 
 def test_the_numbers_of_kinds_never_change() -> None:
-    """They stand in every snapshot of engagement counts."""
+    """What an event means must not shift under logs and features that are kept."""
     assert [(kind.name, kind.value) for kind in Kind] == [
         ("OTHER", 0),
         ("BROWSE", 1),
@@ -93,6 +93,7 @@ def test_the_numbers_of_kinds_never_change() -> None:
         ("UNSUBSCRIBE", 9),
         ("BOUNCE", 10),
         ("COMPLAINT", 11),
+        ("RISK", 12),
     ]
     assert [kind for kind in Kind if kind.is_activity] == [*Kind][: Kind.ORDER + 1]
 
