@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint format bench lock clean
+.PHONY: help demo test lint format bench bench-churn bench-collector chaos image lock clean
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -22,11 +22,17 @@ demo: $(READY) ## Run the whole product on simulated shoppers for DEMO_SECONDS (
 test: $(READY) ## Run every test
 	@exec $(BIN)/python -m pytest
 
-lint: $(READY) ## Check style, types and layers
+lint: $(READY) ## Check style, types, layers, the Dockerfile, manifests and alert rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/python -m tests.deploy.manifests
+	@if command -v promtool >/dev/null; then \
+		promtool check rules k8s/monitoring/alerts.yaml && promtool test rules tests/deploy/alerts_test.yaml; \
+	elif [ "$$CI" = true ]; then echo "promtool is missing: apt-get install prometheus"; exit 1; \
+	else echo "promtool is missing: the alert rules were not checked"; fi
 
 format: $(READY) ## Rewrite the code as ruff formats it
 	$(BIN)/ruff check --fix .
@@ -35,10 +41,27 @@ format: $(READY) ## Rewrite the code as ruff formats it
 bench: $(READY) ## Measure: CPU per event with its breakdown, determinism over 200k events, and print the figures
 	@exec $(BIN)/python -m benchmarks
 
+chaos: $(READY) ## Kill processes and brokers KILLS (200) times on a real Kafka, and count against a replay
+	@exec $(BIN)/python -m benchmarks.chaos $${KILLS:-200}
+
+bench-churn: $(READY) ## Judge the churn models on two real shops, against models fitted in batches; about five minutes
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[bench-churn]'
+	@exec $(BIN)/python -m benchmarks.churn
+
+bench-collector: $(READY) ## Measure the collector on one core by Locust, beside the bare server that it runs on
+	@exec $(BIN)/python -m benchmarks.collector
+
+image: ## Build the container image; without docker on a base from Debian's packages, as root
+	@.ci/image
+
 lock: ## Pin every dependency with its hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header -o requirements.lock pyproject.toml requirements-build.in
+	uv pip compile --quiet --universal --python-version 3.11 --extra image --constraints requirements.lock --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header -o requirements-image.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --constraints requirements.lock --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header -o requirements-build.lock requirements-build.in
 
 clean: ## Remove what the targets made
-	rm -rf $(VENV) .waxmark .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) tests/api/clients/node_modules .waxmark .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,8 @@
-"""`waxmark demo`: Redis, the dataflow and simulated shoppers for a minute, with a live view."""
+"""`waxmark demo`: Redis, the collector, the dataflow and simulated shoppers for a minute, with a live view."""
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -19,9 +20,10 @@ from rich.table import Table
 
 from connectors import redis_server
 from connectors.metrics import LATENCY, OPEN_CARTS
-from connectors.redis_streams import EVENTS, TRIGGERS, connect, scan, stream
+from connectors.redis_streams import connect, scan, stream
 from connectors.scrape import exposition_quantile, exposition_sum, fetch
 from connectors.settings import Settings
+from connectors.topics import EVENTS, TRIGGERS
 
 _CAMPAIGNS = Path(__file__).parent.parent / "simulator" / "demo_campaigns.yaml"
 
@@ -39,6 +41,8 @@ def demo() -> None:
         port = redis_server.free_port()
         settings = Settings(redis=url, metrics_port=port, recovery=Path(folder) / "recovery", snapshot_seconds=2)
         client = connect(url)
+        if "WAXMARK_REDIS" not in os.environ:
+            client.config_set("appendfsync", "always")  # it is ours: what the collector acknowledges is on the disk
         out.print(f"Redis at {url}; {settings.partitions} partitions; simulated shoppers for {seconds:.0f} s")
         view = _View(client, settings.partitions, port)
         with _started(settings, folder):
@@ -53,25 +57,31 @@ def demo() -> None:
 
 @contextlib.contextmanager
 def _started(settings: Settings, folder: str) -> Iterator[None]:
-    """Run the dataflow and the shop as processes of their own, and stop them gracefully."""
+    """Run the dataflow, the collector and its shoppers as processes of their own, and stop them gracefully."""
+    port, key = redis_server.free_port(), secrets.token_hex()
     environment = os.environ | {
         "WAXMARK_REDIS": settings.redis,
         "WAXMARK_RECOVERY": str(settings.recovery),
-        "WAXMARK_METRICS_PORT": str(settings.metrics_port),
         "WAXMARK_SNAPSHOT_SECONDS": str(settings.snapshot_seconds),
     }
-    commands = (
-        ["run", "personalization", "--campaigns", str(_CAMPAIGNS)],
-        ["simulate", "--events", "1000000", "--rate", "100"],
+    collector = f"http://127.0.0.1:{port}"
+    commands: tuple[tuple[list[str], dict[str, str]], ...] = (
+        (
+            ["run", "personalization", "--campaigns", str(_CAMPAIGNS)],
+            {"WAXMARK_METRICS_PORT": str(settings.metrics_port)},
+        ),
+        (["collect", "--port", str(port)], {"WAXMARK_WRITE_KEY": key}),
+        (f"shoppers --to {collector} --write-key {key} --events 1000000 --rate 100".split(), {}),
     )
     processes = []
     log = Path(folder, "log.txt")
     with log.open("w") as file:
         try:
-            for command in commands:
+            for command, its_own in commands:
                 arguments = [sys.executable, "-c", "from cli.main import main; main()", *command]
+                its_environment = environment | its_own
                 processes.append(
-                    subprocess.Popen(arguments, env=environment, stdout=file, stderr=file, start_new_session=True)  # noqa: S603 - ourselves
+                    subprocess.Popen(arguments, env=its_environment, stdout=file, stderr=file, start_new_session=True)  # noqa: S603 - ourselves
                 )
             yield
         finally:

@@ -69,6 +69,9 @@ LATENCY: Final = _histogram(
     "Time from the append of an event to the write of the profile that reflects it.",
 )
 LAG: Final = _gauge("waxmark_log_lag_seconds", "s", "Age of the last record read; 0 at the end of the log.")
+UNCOVERED: Final = _gauge(
+    "waxmark_log_lag_records", "1", "Records in the log that no snapshot covers yet: the lag of the consumer group."
+)
 LAST_LOOK: Final = _gauge(
     "waxmark_last_look_timestamp_seconds", "s", "Unix time of the last look at the log, also when it brought nothing."
 )
@@ -82,8 +85,17 @@ SNAPSHOT_PAUSE: Final = _histogram(
 USERS: Final = _gauge("waxmark_users", "1", "People in a shard.")
 TIMERS: Final = _gauge("waxmark_timers_pending", "1", "Timers of a shard that have not fired yet.")
 OPEN_CARTS: Final = _gauge("waxmark_open_carts", "1", "Carts of a shard that are neither bought nor emptied.")
+COLLECTED: Final = _counter("waxmark_collected_messages_total", (), "Messages that the collector appended to the log.")
+REFUSED: Final = _counter(
+    "waxmark_collect_refused_messages_total", ("reason",), "Messages that the collector refused, by reason."
+)
+ANSWERS: Final = _counter("waxmark_collect_answers_total", ("status",), "Requests to collect, by the status answered.")
+APPEND: Final = _histogram(
+    "waxmark_append_seconds", (), _PAUSES, "Time for which a request waited for the log to acknowledge."
+)
 
 INSTRUMENTS: Final = (
     *(RECORDS, REJECTS, DUPLICATES, LATE, TRIGGERS, NOT_SENT, SUPPRESSED, LATENCY),
-    *(LAG, LAST_LOOK, SNAPSHOT_BYTES, SNAPSHOT_PAUSE, USERS, TIMERS, OPEN_CARTS),
+    *(LAG, UNCOVERED, LAST_LOOK, SNAPSHOT_BYTES, SNAPSHOT_PAUSE, USERS, TIMERS, OPEN_CARTS),
+    *(COLLECTED, REFUSED, ANSWERS, APPEND),
 )

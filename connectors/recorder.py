@@ -11,6 +11,9 @@ from threading import Lock
 from typing import Final, NamedTuple
 
 from connectors.metrics import (
+    ANSWERS,
+    APPEND,
+    COLLECTED,
     DUPLICATES,
     INSTRUMENTS,
     LAG,
@@ -20,12 +23,14 @@ from connectors.metrics import (
     NOT_SENT,
     OPEN_CARTS,
     RECORDS,
+    REFUSED,
     REJECTS,
     SNAPSHOT_BYTES,
     SNAPSHOT_PAUSE,
     SUPPRESSED,
     TIMERS,
     TRIGGERS,
+    UNCOVERED,
     USERS,
     Instrument,
 )
@@ -58,6 +63,10 @@ class Metrics:
         # Known series start at zero: the rate of a counter that appears with its first failure misses that failure.
         self._values[REJECTS] = dict.fromkeys(((reason.value,) for reason in Reason), 0)
         self._spreads[LATENCY][()] = _empty(LATENCY)
+        self._values[COLLECTED] = {(): 0}
+        self._values[REFUSED] = dict.fromkeys(((reason.value,) for reason in Reason), 0)
+        self._values[ANSWERS] = dict.fromkeys(((str(status),) for status in (200, 400, 401, 413, 429, 503)), 0)
+        self._spreads[APPEND][()] = _empty(APPEND)
 
     def observe_batch(
         self,
@@ -104,6 +113,10 @@ class Metrics:
         lag = 0.0 if at_end else max(now - log_time, 0) / SECOND
         self._set(partition, {LAG: lag, LAST_LOOK: now / SECOND})
 
+    def uncovered(self, partition: int, records: int) -> None:
+        """Report how many records of a partition no snapshot covers; only Kafka tells."""
+        self._set(partition, {UNCOVERED: records})
+
     def shard(self, partition: int, *, users: int, timers: int, open_carts: int) -> None:
         """Report how much a shard holds."""
         self._set(partition, {USERS: users, TIMERS: timers, OPEN_CARTS: open_carts})
@@ -122,6 +135,20 @@ class Metrics:
         if self.enabled:
             with self._lock:
                 self._add(SUPPRESSED, [((stream,), count)])
+
+    def collected(self, accepted: int, refused: Mapping[Reason, int], seconds: float) -> None:
+        """Report messages that the collector took or refused, and how long the log took to acknowledge."""
+        if self.enabled:
+            with self._lock:
+                self._add(COLLECTED, [((), accepted)])
+                self._add(REFUSED, (((reason.value,), count) for reason, count in refused.items()))
+            self._spread(APPEND, (), [seconds] if accepted else [])
+
+    def answered(self, status: int) -> None:
+        """Report the status of an answer to a request to collect."""
+        if self.enabled:
+            with self._lock:
+                self._add(ANSWERS, [((str(status),), 1)])
 
     def values(self, instrument: Instrument) -> list[tuple[Labels, float]]:
         """Copy the present values of a counter or gauge."""
