@@ -30,10 +30,10 @@ class Estimator(Protocol):
 Build = Callable[[], Estimator]
 
 
-def guarded(x: Sequence[float], size: int) -> tuple[list[float] | None, bool]:
+def guarded(x: list[float], size: int) -> tuple[list[float] | None, bool]:
     """Make features safe to learn from: None where any is not a number or their count is wrong; and whether any was cut."""
     if len(x) != size or not isfinite(sum(x)):
         return None, False
     if max(x) <= LIMIT and min(x) >= -LIMIT:
-        return list(x), False
+        return x, False
     return [min(max(value, -LIMIT), LIMIT) for value in x], True

@@ -69,8 +69,14 @@ DOCUMENTED: Final[dict[str, str]] = {
     "punctuality": "exp(-days since the last order / mean gap)",
     "cart_open": "1 if something happened to a cart since the last order",
     "first_buyer": "1 if there is exactly one purchase",
+    "decline": "log of orders decayed over 90 days, plus 0.3, over those decayed over 30 days, plus 0.1",
+    "habit_unmet": "order_30d times lateness: a habit, and how far it is broken",
+    "gap_spread": "gap_mean times gap_variation: how far apart purchases may lie without a meaning",
 }
 NAMES: Final = tuple(DOCUMENTED)
+_ORDERS: Final = _SLOT[_ORDER]
+_LATENESS: Final = NAMES.index("lateness")
+_GAP_MEAN: Final = NAMES.index("gap_mean")
 
 
 def update(b: Behaviour, kind: int, time: int, amount: float) -> None:
@@ -145,33 +151,40 @@ def vector(b: Behaviour, now: int) -> list[float]:
     active_at = b.active_at
     now = max(now, active_at)
     age = b.landmark - now
-    quarter = exp(age * _RATE_90)
+    week, quarter = exp(age * _RATE_7), exp(age * _RATE_90)
+    month = quarter * quarter * quarter
+    grown = b.grown
     events, orders, gaps, bought_at, sessions = b.events, b.orders, b.gaps, b.bought_at, b.sessions
     tenure = (now - b.first_at) * _DAYS if events else 0.0
     since_order = (now - bought_at) * _DAYS if orders else tenure
     mean = b.gap_mean
     expected = (PRIOR_GAP + gaps * mean) / (1 + gaps)
     late = since_order / expected
-    return [
-        *map(
-            log1p,
-            (
-                *map(mul, b.grown, (exp(age * _RATE_7), quarter * quarter * quarter, quarter) * len(KINDS)),
-                (now - active_at) * _DAYS if events else 0.0,
-                since_order,
-                tenure,
-                events,
-                orders,
-                b.refunds,
-                expected,
-                late,
-                b.order_value,
-                sessions,
-                b.session_length if sessions > 1 else b.session_events,
-            ),
+    variation = sqrt(b.gap_m2 / gaps) / mean if gaps > 1 else 1.0
+    x = list(map(log1p, map(mul, grown, (week, month, quarter) * len(KINDS))))
+    x += map(
+        log1p,
+        (
+            (now - active_at) * _DAYS if events else 0.0,
+            since_order,
+            tenure,
+            events,
+            orders,
+            b.refunds,
+            expected,
+            late,
+            b.order_value,
+            sessions,
+            b.session_length if sessions > 1 else b.session_events,
         ),
-        sqrt(b.gap_m2 / gaps) / mean if gaps > 1 else 1.0,
+    )
+    x += (
+        variation,
         exp(-late),
         1.0 if b.cart_at > bought_at else 0.0,
         1.0 if orders and not gaps else 0.0,
-    ]
+        log((grown[_ORDERS + 2] * quarter + 0.3) / (grown[_ORDERS + 1] * month + 0.1)),
+        x[_ORDERS + 1] * x[_LATENESS],
+        x[_GAP_MEAN] * variation,
+    )
+    return x

@@ -105,6 +105,7 @@ class Learner:
         except (ArithmeticError, ValueError):  # an estimator's own arithmetic; what it knew before still stands
             figures.unlearned += 1
         self._since += 1
+        self._published_at = self._published_at or example.labelled_at
         figures.last_labelled_at = max(figures.last_labelled_at, example.labelled_at)
         figures.horizon = example.labelled_at - example.asked_at
         if self._since < self._publishing.labels and example.labelled_at < self._published_at + self._publishing.after:

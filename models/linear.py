@@ -102,7 +102,7 @@ class _Scaled:
 class AdaGrad(_Scaled):
     """Steps shrink by feature with the gradients seen: the default champion."""
 
-    def __init__(self, rate: float = 0.05) -> None:
+    def __init__(self, rate: float = 0.1) -> None:
         self._rate = rate
         super().__init__(1)
 

@@ -32,7 +32,7 @@ class Clip(base.Transformer):
 
 def adagrad() -> Any:
     """Build scaled logistic regression with AdaGrad."""
-    return preprocessing.StandardScaler() | Clip() | linear_model.LogisticRegression(optim.AdaGrad(0.05))
+    return preprocessing.StandardScaler() | Clip() | linear_model.LogisticRegression(optim.AdaGrad(0.1))
 
 
 def ftrl() -> Any:
@@ -79,16 +79,16 @@ class RiverEstimator:
 
     def weights(self) -> dict[str, float] | None:
         """Flatten a tree, the parents first; None for any other estimator."""
-        if type(self.model) is not tree.HoeffdingTreeClassifier or str(self.model.leaf_prediction) != _MAJORITY:
+        if type(self.model) is not tree.HoeffdingTreeClassifier or self.model.leaf_prediction != _MAJORITY:
             return None
         plain: dict[str, float] = {}
-        queue = [self.model._root]  # noqa: SLF001 - River offers no other way to read a tree
+        queue: list[Any] = [self.model._root]  # noqa: SLF001 - River offers no other way to read a tree
         for place, node in enumerate(queue):
-            if isinstance(node, tree.base.Branch):
-                feature = self._places[self._names.index(node.feature)]  # type: ignore[attr-defined]
+            if hasattr(node, "children"):
+                feature = self._places[self._names.index(node.feature)]
                 plain |= {
                     f"{place}:feature": float(feature),
-                    f"{place}:threshold": float(node.threshold),  # type: ignore[attr-defined]
+                    f"{place}:threshold": float(node.threshold),
                     f"{place}:left": float(len(queue)),
                     f"{place}:right": float(len(queue) + 1),
                 }

@@ -31,9 +31,9 @@ class ConstantScorer:
         """Say the base rate."""
         return self._base_rate
 
-    def reasons(self, x: Sequence[float], /) -> list[str]:  # noqa: ARG002 - the scorer protocol
-        """Name none."""
-        return []
+    def explained(self, x: Sequence[float], /) -> tuple[float, list[str]]:  # noqa: ARG002 - the scorer protocol
+        """Say the base rate, for no reason."""
+        return self._base_rate, []
 
 
 class LinearScorer:
@@ -53,25 +53,28 @@ class LinearScorer:
         """Say how likely the person stays away; the base rate where a feature is not a number."""
         if self._strays(x):
             x = self._clipped(x)
-        raw = self._shifted + sum(map(mul, x, self._weights))
-        if raw > _NOTHING:
-            return 1.0 / (1.0 + exp(-raw))
-        return 0.0 if raw <= _NOTHING else self._base_rate
+        return self._likely(self._shifted + sum(map(mul, x, self._weights)))
 
-    def reasons(self, x: Sequence[float], /) -> list[str]:
-        """Name the features that raise the score most above that of an average person."""
+    def explained(self, x: Sequence[float], /) -> tuple[float, list[str]]:
+        """Say the score, and name the features that raise it most above that of an average person."""
         if self._strays(x):
             x = self._clipped(x)
         parts = list(map(sub, map(mul, x, self._weights), self._offsets))
-        named = []
+        score = self._likely(self._bias + sum(parts))
+        reasons = []
         for _ in range(MAX_REASONS):
             most = max(parts)
             if not most > 0.0:
                 break
             place = parts.index(most)
-            named.append(features.NAMES[place])
+            reasons.append(features.NAMES[place])
             parts[place] = 0.0
-        return named
+        return score, reasons
+
+    def _likely(self, raw: float) -> float:
+        if raw > _NOTHING:
+            return 1.0 / (1.0 + exp(-raw))
+        return 0.0 if raw <= _NOTHING else self._base_rate
 
     def _strays(self, x: Sequence[float]) -> bool:
         """Tell whether a feature must be clipped; since none is below 0, few can be too low."""
@@ -91,10 +94,10 @@ class TreeScorer:
         """Follow the tree to a leaf."""
         return self._path(x)[0]
 
-    def reasons(self, x: Sequence[float], /) -> list[str]:
-        """Name the features asked about on the way, the last first: they set this leaf apart."""
-        asked = self._path(x)[1]
-        return [features.NAMES[feature] for feature in dict.fromkeys(reversed(asked))][:MAX_REASONS]
+    def explained(self, x: Sequence[float], /) -> tuple[float, list[str]]:
+        """Say the score, and name the features asked about on the way, the last first: they set this leaf apart."""
+        score, asked = self._path(x)
+        return score, [features.NAMES[feature] for feature in dict.fromkeys(reversed(asked))][:MAX_REASONS]
 
     def _path(self, x: Sequence[float]) -> tuple[float, list[int]]:
         asked: list[int] = []

@@ -68,6 +68,7 @@ def test_each_example_has_one_label_and_is_learned_once_whoever_is_killed_when(
         learning.kill()
     personalization.start(**SETTINGS)
     learning.start()
+    personalization.wait_until_reading()
     end = time.monotonic() + 90
     while client.xlen(stream(EXAMPLES, 0)) < len(replayed) and time.monotonic() < end:
         time.sleep(0.1)

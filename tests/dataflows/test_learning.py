@@ -57,20 +57,23 @@ def labelled(count: int) -> list[Example]:
 
 
 class Learning:
-    """`python -m bytewax.run dataflows.learning:flow`, as an operator starts it."""
+    """`waxmark run learning`, as an operator starts it."""
 
     def __init__(self, url: str, folder: Path, partitions: int = PARTITIONS) -> None:
-        recovery = folder / "recovery"
-        recovery.mkdir()
-        subprocess.run([sys.executable, "-m", "bytewax.recovery", str(recovery), "1"], check=True, cwd=ROOT)
-        options = f"-m bytewax.run dataflows.learning:flow -r {recovery} -s 1 -b 0"
-        self._command = [sys.executable, *options.split()]
+        self._command = [sys.executable, "-c", "from cli.main import main; main()", "run", "learning"]
         self._log = folder / "learning.log"
-        self._environment = os.environ | {"WAXMARK_REDIS": url, "WAXMARK_PARTITIONS": str(partitions)}
+        self._environment = os.environ | {
+            "WAXMARK_REDIS": url,
+            "WAXMARK_PARTITIONS": str(partitions),
+            "WAXMARK_RECOVERY": str(folder / "recovery"),
+            "WAXMARK_SNAPSHOT_SECONDS": "1",
+        }
         self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
 
     def start(self) -> None:
         """Start, or start again where it was."""
+        self._starts += 1
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, env=self._environment, cwd=ROOT, stdout=log, stderr=log)
 
@@ -81,8 +84,11 @@ class Learning:
             self._process.wait()
 
     def stop(self) -> int:
-        """SIGTERM; return the exit code."""
+        """SIGTERM, as soon as it is up; return the exit code."""
         assert self._process is not None
+        end = time.monotonic() + 30
+        while self._log.read_text().count('"running"') < self._starts and time.monotonic() < end:
+            time.sleep(0.05)
         self._process.terminate()
         return self._process.wait(timeout=30)
 

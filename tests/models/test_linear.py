@@ -57,7 +57,7 @@ def test_a_tree_scores_in_plain_numbers_as_in_river() -> None:
     assert scorer is not None
     for x, _ in lives(5, 500):
         assert scorer.score(x) == pytest.approx(theirs.predict(x), abs=1e-9)
-    assert scorer.reasons(lives(6, 1)[0][0])[0] in TREE_FEATURES
+    assert scorer.explained(lives(6, 1)[0][0])[1][0] in TREE_FEATURES
 
 
 @pytest.mark.parametrize("build", [AdaGrad, FTRL, lambda: RiverEstimator(hoeffding, TREE_FEATURES)])
@@ -84,6 +84,8 @@ def test_the_reasons_are_the_features_that_raise_the_score_most() -> None:
     scorer = compiled(Model(name="m", version="v", schema=features.VERSION, weights=weights))
     assert scorer is not None
     x = dict.fromkeys(NAMES, 1.0)
-    assert scorer.reasons(list(x.values())) == []
+    assert scorer.explained(list(x.values())) == (0.5, [])
     x |= {"recency": 2.0, "orders": 0.5, "tenure": 1.1, "events": 9.0}
-    assert scorer.reasons(list(x.values())) == ["recency", "orders", "tenure"]
+    score, reasons = scorer.explained(list(x.values()))
+    assert reasons == ["recency", "orders", "tenure"]
+    assert score == pytest.approx(scorer.score(list(x.values())), abs=1e-12)

@@ -1,0 +1,259 @@
+"""What the learning dataflow reads and writes, on both transports: examples in, model records into every partition out.
+
+Reports of the models, and who was promoted when, are kept in Redis beside the profiles, for people to look at. What scores
+is in the log alone.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+
+from connectors.kafka_client import Kafka, configured
+from connectors.kafka_log import Sender
+from connectors.kafka_records import Reading
+from connectors.redis_streams import connect, scan, stream
+from connectors.settings import Settings
+from connectors.stopping import Stop
+from connectors.topics import EVENTS, EXAMPLES
+from operators.churn import CHAMPION
+from state.wire import Model, encoder
+
+IDLE: Final = timedelta(milliseconds=50)
+BATCH: Final = 500
+
+
+class Told(NamedTuple):
+    """What a learner tells: its report as JSON, and a record of its weights if there are new ones."""
+
+    tenant: str
+    name: str
+    report: bytes
+    record: Model | None
+
+
+class Promotion(msgspec.Struct, frozen=True):
+    """Who became champion when, whom it followed, and the objections that were passed over if any."""
+
+    name: str
+    at: str
+    before: str = ""
+    forced: list[str] = []
+
+
+class Look(Protocol):
+    """One partition of the examples, open at a position."""
+
+    @property
+    def position(self) -> str:
+        """Say where to go on."""
+
+    def next(self) -> list[bytes]:
+        """Read on, without waiting; nothing at the end."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class LearningLog(Protocol):
+    """A transport as far as learning needs it."""
+
+    def open(self, partition: int, position: str | None) -> Look:
+        """Open a partition of the examples, at its beginning or where a snapshot left it."""
+
+    def append_everywhere(self, records: Iterable[Model]) -> None:
+        """Append records to every partition of the events; returns when they are there."""
+
+
+class RedisLearningLog:
+    """Redis Streams."""
+
+    def __init__(self, url: str, partitions: int) -> None:
+        self._url, self._partitions = url, partitions
+
+    def open(self, partition: int, position: str | None) -> "_RedisLook":
+        """Open a partition of the examples."""
+        return _RedisLook(connect(self._url), partition, position or "-")
+
+    def append_everywhere(self, records: Iterable[Model]) -> None:
+        """Append records to every partition of the events, all or none."""
+        with connect(self._url) as client, client.pipeline(transaction=True) as pipe:
+            for record in records:
+                value = encoder.encode(record)
+                for partition in range(self._partitions):
+                    pipe.xadd(stream(EVENTS, partition), {"v": value})
+            pipe.execute()
+
+
+class _RedisLook:
+    def __init__(self, client: Any, partition: int, position: str) -> None:
+        self._client, self._partition, self.position = client, partition, position
+
+    def next(self) -> list[bytes]:
+        values: list[bytes] = []
+        for position, fields in scan(self._client, EXAMPLES, self._partition, self.position):
+            self.position = position
+            values.append(fields.get(b"v", b""))
+            if len(values) == BATCH:
+                break
+        return values
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class KafkaLearningLog:
+    """Kafka. Examples are read committed, so what a fenced writer left behind is not seen."""
+
+    def __init__(self, kafka: Kafka, partitions: int) -> None:
+        self._kafka, self._partitions = kafka, partitions
+
+    def open(self, partition: int, position: str | None) -> "_KafkaLook":
+        """Open a partition of the examples."""
+        group = {"group.id": f"{self._kafka.prefix}.learning", "auto.offset.reset": "earliest"}
+        offset = OFFSET_BEGINNING if position is None else int(position)
+        return _KafkaLook(self._kafka.consumer(**group), TopicPartition(self._kafka.topic(EXAMPLES), partition, offset))
+
+    def append_everywhere(self, records: Iterable[Model]) -> None:
+        """Append records to every partition of the events."""
+        sender = Sender(self._kafka, self._partitions)
+        for record in records:
+            sender.append_everywhere(encoder.encode(record))
+        sender.flush()
+
+
+class _KafkaLook:
+    def __init__(self, consumer: Any, place: TopicPartition) -> None:
+        self._consumer = consumer
+        self._reading = Reading(f"{place.topic}/{place.partition}", place.offset, 0)
+        consumer.assign([place])
+
+    @property
+    def position(self) -> str:
+        return str(self._reading.position)
+
+    def next(self) -> list[bytes]:
+        return [record.value for record in self._reading.take(self._consumer.consume(BATCH, 0))]
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def learning_log(settings: Settings, environment: Mapping[str, str]) -> LearningLog:
+    """Choose the transport as the other dataflows do."""
+    if settings.kafka is None:
+        return RedisLearningLog(settings.redis, settings.partitions)
+    return KafkaLearningLog(configured(settings, environment), settings.partitions)
+
+
+class ExampleSource(FixedPartitionedSource[bytes, str | None]):
+    """The examples of all partitions, as they stand in the log."""
+
+    def __init__(self, log: LearningLog, partitions: int, stop: Stop) -> None:
+        self._log, self._partitions, self._stop = log, partitions, stop
+
+    def list_parts(self) -> list[str]:
+        """Name the partitions."""
+        return [str(partition) for partition in range(self._partitions)]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> "_ExamplePartition":  # noqa: ARG002 - theirs
+        """Open one partition where the snapshot left it."""
+        return _ExamplePartition(self._log.open(int(for_part), resume_state), self._stop, resume_state)
+
+
+class _ExamplePartition(StatefulSourcePartition[bytes, str | None]):
+    def __init__(self, look: Look, stop: Stop, position: str | None) -> None:
+        self._look, self._stop, self._position = look, stop, position
+        self._idle = False
+
+    def next_batch(self) -> list[bytes]:
+        if self._stop.requested:
+            raise StopIteration
+        with self._stop.noting():
+            values = self._look.next()
+        self._idle = not values
+        if values:
+            self._position = self._look.position
+        return values
+
+    def next_awake(self) -> datetime | None:
+        return datetime.now(tz=UTC) + IDLE if self._idle else None
+
+    def snapshot(self) -> str | None:
+        return self._position
+
+    def close(self) -> None:
+        self._look.close()
+
+
+class ModelSink(DynamicSink[Told]):
+    """Model records into every partition of the log, at least once (the same record twice changes nothing), and reports.
+
+    The first model that a tenant's log hears of is `champion` unless someone was promoted before.
+    """
+
+    def __init__(self, log: LearningLog, url: str, champion: str, today: Callable[[], datetime]) -> None:
+        self._log, self._url, self._champion, self._today = log, url, champion, today
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_ModelPartition":  # noqa: ARG002 - theirs
+        """Open a writer."""
+        return _ModelPartition(self._log, connect(self._url), self._champion, self._today)
+
+
+class _ModelPartition(StatelessSinkPartition[Told]):
+    def __init__(self, log: LearningLog, client: Any, champion: str, today: Callable[[], datetime]) -> None:
+        self._log, self._champion, self._today = log, champion, today
+        self._registry = Registry(client)
+
+    def write_batch(self, items: list[Told]) -> None:
+        records = [told.record for told in items if told.record is not None]
+        for tenant in dict.fromkeys(record.tenant for record in records):
+            if not self._registry.promotions(tenant):
+                promotion = Promotion(self._champion, self._today().isoformat(timespec="seconds"))
+                records.append(named(tenant, promotion.name))
+                self._registry.promote(tenant, promotion)
+        if records:
+            self._log.append_everywhere(records)
+        for told in items:
+            self._registry.keep(told.tenant, told.name, told.report)
+
+    def close(self) -> None:
+        self._registry.close()
+
+
+class Registry:
+    """Reports and promotions in Redis. What scores is in the log; this is for people."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def keep(self, tenant: str, name: str, report: bytes) -> None:
+        """Keep a model's newest report."""
+        self._client.hset(f"waxmark:models:{tenant}", name, report)
+
+    def reports(self, tenant: str) -> dict[str, bytes]:
+        """Read every model's newest report."""
+        found = self._client.hgetall(f"waxmark:models:{tenant}")
+        return {name.decode(): report for name, report in sorted(found.items())}
+
+    def promote(self, tenant: str, promotion: Promotion) -> None:
+        """Keep who was promoted."""
+        self._client.rpush(f"waxmark:promotions:{tenant}", encoder.encode(promotion))
+
+    def promotions(self, tenant: str) -> list[Promotion]:
+        """Read who was promoted, the last one last."""
+        found = self._client.lrange(f"waxmark:promotions:{tenant}", 0, -1)
+        return [msgspec.json.decode(value, type=Promotion) for value in found]
+
+    def close(self) -> None:
+        """Let go of Redis."""
+        self._client.close()
+
+
+def named(tenant: str, name: str) -> Model:
+    """Write the record that makes a model the champion."""
+    return Model(tenant=tenant, name=CHAMPION, version=name, schema=0, weights={})

@@ -1,0 +1,1 @@
+"""What to copy when you begin a model of your own."""
