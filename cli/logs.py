@@ -1,14 +1,15 @@
 """`waxmark simulate`, `export`, `import` and `replay`: the log as a file."""
 
+import os
 from pathlib import Path
 from time import sleep, time_ns
 
 from rich.console import Console
 
 from cli.replay import replay
-from connectors import campaign_file, logfile, redis_log
-from connectors.redis_streams import append, connect
+from connectors import campaign_file, logfile
 from connectors.settings import Settings
+from connectors.transports import chosen
 from simulator.logs import write_log
 from simulator.shop import Shop, visits
 from state.clock import DAY, SECOND
@@ -29,14 +30,14 @@ def simulate(
     as_fast_as_possible: bool = False,
     campaigns: Path = Path("campaigns.yaml"),
 ) -> None:
-    """Simulate a shop, to the Redis that WAXMARK_REDIS names, or to a log file.
+    """Simulate a shop, into the log that WAXMARK_KAFKA or WAXMARK_REDIS names, or to a log file.
 
     Example: `waxmark simulate shop.jsonl --events 200000 --seed 7`
 
     Parameters
     ----------
     to
-        A log file to write; without it, events go to Redis as they happen.
+        A log file to write; without it, events are appended as they happen.
     events
         How many events.
     seed
@@ -48,7 +49,7 @@ def simulate(
     known_only
         Everybody is logged in.
     as_fast_as_possible
-        Do not keep to the rate when sending to Redis.
+        Do not keep to the rate when sending.
     campaigns
         The definitions that a log file begins with.
     """
@@ -63,12 +64,13 @@ def simulate(
         write_log(to, shop, seed, partitions=settings.partitions, events=events, campaigns=definitions, start=start)
         _out.print(f"wrote {events} events to {to}")
         return
-    client = connect(settings.redis)
+    sender = chosen(settings, os.environ).sender()
     for sent in visits(shop, seed, now, events=events):
         wait = sent.log_time / SECOND - time_ns() / 1e9
         if wait > 0 and not as_fast_as_possible:
             sleep(wait)
-        append(client, settings.partitions, sent.key, sent.value)
+        sender.append(sent.key, sent.value)
+    sender.flush()
     _out.print(f"sent {events} events")
 
 
@@ -87,8 +89,8 @@ def export(to: Path, *, partition: int | None = None) -> None:
     settings = Settings()
     if partition is not None and not 0 <= partition < settings.partitions:
         raise ValueError(f"--partition: there is no {partition}; partitions are 0 to {settings.partitions - 1}")
-    chosen = range(settings.partitions) if partition is None else [partition]
-    count = redis_log.export(connect(settings.redis), to, settings.partitions, chosen)
+    partitions = range(settings.partitions) if partition is None else [partition]
+    count = chosen(settings, os.environ).export(to, partitions)
     _out.print(f"exported {count} records to {to}")
 
 
@@ -101,7 +103,7 @@ def import_(file: Path) -> None:
     header = _header(file)
     if header.partitions != settings.partitions:
         raise ValueError(f"{file} has {header.partitions} partitions; set WAXMARK_PARTITIONS={header.partitions}")
-    _out.print(f"imported {redis_log.load(connect(settings.redis), file)} records from {file}")
+    _out.print(f"imported {chosen(settings, os.environ).load(file)} records from {file}")
 
 
 def _header(file: Path) -> logfile.Header:

@@ -1,10 +1,11 @@
-"""Metrics in Prometheus' format over HTTP, read from the recorder's totals at each scrape.
+"""Metrics in Prometheus' format over HTTP, read from the recorder's totals at each scrape, and health beside them.
 
 The OpenTelemetry SDK carries counters and gauges as observable instruments. It has no observable histogram, so those
 stand in the same registry through Prometheus' own client. Names come out as `connectors.metrics` has them: the exporter
 adds a unit or `_total` only where it is missing, and its `target_info` and `otel_scope_*` labels are switched off.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from itertools import accumulate
@@ -13,20 +14,22 @@ from threading import Lock
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 from prometheus_client.core import HistogramMetricFamily, Metric
 
+from connectors.health import Health, answering
 from connectors.metrics import INSTRUMENTS, Instrument, Kind
 from connectors.recorder import Metrics
 
 
-def serve(host: str, port: int, metrics: Metrics, stack: ExitStack) -> int:
-    """Serve metrics from a thread of its own until `stack` closes; return the port, chosen freely where `port` is 0.
+def serve(host: str, port: int, metrics: Metrics, health: Health, stack: ExitStack) -> int:
+    """Serve metrics and health from a thread of its own until `stack` closes; return the port, chosen freely where `port` is 0.
 
     Raises OSError or OverflowError where the address cannot be bound.
     """
     registry = _Registry()
     server, thread = start_http_server(port, host, registry)
+    server.set_app(answering(make_wsgi_app(registry), health, _now))
     stack.callback(thread.join)
     stack.callback(server.server_close)
     stack.callback(server.shutdown)
@@ -36,6 +39,10 @@ def serve(host: str, port: int, metrics: Metrics, stack: ExitStack) -> int:
     _observe(provider.get_meter("waxmark"), metrics)
     registry.register(_Histograms(metrics))
     return server.server_port
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
 
 
 class _Registry(CollectorRegistry):

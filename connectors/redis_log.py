@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from connectors import logfile
 from connectors.logfile import BrokenLog
-from connectors.redis_streams import log_time, scan, stream
+from connectors.redis_streams import append, log_time, scan, stream
 from connectors.topics import EVENTS
 from state.campaigns import Campaign, encode
 from state.clock import SECOND
@@ -19,6 +19,20 @@ from state.wire import CampaignsInForce, encoder
 
 class NotEmpty(Exception):
     """The log holds records younger than those to import, and append times never fall."""
+
+
+class Sender:
+    """Appends records one by one, at once: for tools, not for the collector."""
+
+    def __init__(self, client: Any, partitions: int) -> None:
+        self._client, self._partitions = client, partitions
+
+    def append(self, key: str, value: bytes) -> None:
+        """Append one record under a person's key."""
+        append(self._client, self._partitions, key, value)
+
+    def flush(self) -> None:
+        """Have nothing to wait for."""
 
 
 def publish(client: Any, partitions: int, campaigns: list[Campaign], tenant: str = "default") -> bool:

@@ -18,7 +18,9 @@ from opentelemetry.trace import SpanKind, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from connectors.exposition import serve
+from connectors.health import Health
 from connectors.recorder import Metrics
+from state.clock import SECOND
 
 _NAME: Final = "waxmark"
 _TRACES_PATH: Final = "/v1/traces"
@@ -40,6 +42,7 @@ class Telemetry:
     Args:
         metrics_host: the interface on which metrics are served, to anyone who can reach it.
         metrics_port: the port for them; 0 takes a free one, None neither serves nor records.
+        stall_seconds, lag_seconds: the limits of health; see `Health`.
         otlp_endpoint: base URL of an OTLP/HTTP collector, None traces nothing. Headers and certificates come from the
             standard `OTEL_EXPORTER_OTLP_*` variables.
 
@@ -48,13 +51,20 @@ class Telemetry:
     """
 
     def __init__(
-        self, metrics_host: str = "127.0.0.1", metrics_port: int | None = None, otlp_endpoint: str | None = None
+        self,
+        metrics_host: str = "127.0.0.1",
+        metrics_port: int | None = None,
+        otlp_endpoint: str | None = None,
+        *,
+        stall_seconds: float = 60.0,
+        lag_seconds: float = 120.0,
     ) -> None:
         endpoint = None if otlp_endpoint is None else _traces_url(otlp_endpoint)
         self._stack: Final = ExitStack()
         self.metrics: Final = Metrics(enabled=metrics_port is not None)
+        self.health: Final = Health(self.metrics, int(stall_seconds * SECOND), int(lag_seconds * SECOND))
         self.port: Final = (
-            None if metrics_port is None else _serve(metrics_host, metrics_port, self.metrics, self._stack)
+            None if metrics_port is None else _serve(metrics_host, metrics_port, self.metrics, self.health, self._stack)
         )
         self._tracer: Final = None if endpoint is None else _open_tracer(endpoint, self._stack)
 
@@ -109,9 +119,9 @@ class Telemetry:
         self.shutdown()
 
 
-def _serve(host: str, port: int, metrics: Metrics, stack: ExitStack) -> int:
+def _serve(host: str, port: int, metrics: Metrics, health: Health, stack: ExitStack) -> int:
     try:
-        return serve(host, port, metrics, stack)
+        return serve(host, port, metrics, health, stack)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise TelemetryError(f"metrics cannot be served on {host}:{port}: {why}; set another host or port") from error

@@ -1,59 +1,74 @@
-"""Personalization: events in; profiles, triggers, decisions and dead letters out; links and forwards back to the log.
+"""Personalization: events in; profiles, triggers, decisions, examples and dead letters out; links and forwards back to the log.
 
 Run it by `waxmark run personalization`, or by `python -m bytewax.run dataflows.personalization:flow -r DIRECTORY`.
 """
 
 import atexit
+import os
+import uuid
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
+from connectors.claim import Claim
+from connectors.pulse import Felt
 from connectors.redis_profiles import ProfileSink
-from connectors.redis_streams import (
-    DEAD_LETTERS,
-    DECISIONS,
-    TRIGGERS,
-    EventSource,
-    FeedbackSink,
-    OnceSink,
-    buried,
-)
 from connectors.settings import Settings
 from connectors.stopping import Stop
 from connectors.telemetry import Telemetry
+from connectors.topics import DECISIONS, EXAMPLES, TRIGGERS, addressed, buried
+from connectors.transports import Transport, chosen
 from connectors.watching import FoldWatch
+from dataflows.scoring import churn_over
 from operators.fold import Limits
 from operators.hosting import hosted
-from state.clock import DAY, MINUTE
+from state.clock import MINUTE
 
 
-def personalization(source: EventSource, limits: Limits, settings: Settings, telemetry: Telemetry) -> Dataflow:
+def personalization(
+    transport: Transport, limits: Limits, settings: Settings, telemetry: Telemetry, stop: Stop, claim: Claim
+) -> Dataflow:
     """Wire the dataflow. Step names are the schema of the recovery store: never rename one."""
-    url, partitions, metrics = settings.redis, settings.partitions, telemetry.metrics
-    watch = FoldWatch(telemetry)
+    metrics, watch = telemetry.metrics, FoldWatch(telemetry)
     flow = Dataflow("personalization")
-    batches = op.input("events", flow, source)
-    folded = op.stateful_batch("shard", batches, hosted(limits, settings.flood_share, watch))
+    batches = op.input("events", flow, Felt(transport.source(stop, claim, metrics), telemetry.health))
+    folded = op.stateful_batch(
+        "shard", batches, stop.noted(hosted(limits, settings.flood_share, watch, churn_over(settings)))
+    )
 
     profiles = op.flat_map("profiles", folded, lambda keyed: keyed[1].profiles)
     triggers = op.flat_map_value("triggers", folded, lambda outputs: outputs.triggers)
     decisions = op.flat_map_value("decisions", folded, lambda outputs: outputs.decisions)
+    examples = op.flat_map_value("examples", folded, lambda outputs: map(addressed, outputs.examples))
     dead_letters = op.flat_map_value("dead_letters", folded, lambda outputs: map(buried, outputs.dead_letters))
     feedback = op.flat_map_value("feedback", folded, lambda outputs: outputs.feedback)
 
-    op.output("to_profiles", profiles, ProfileSink(url, settings.profile_ttl_seconds, metrics))
-    op.output("to_triggers", triggers, OnceSink(url, partitions, TRIGGERS, metrics, watch.sent))
-    op.output("to_decisions", decisions, OnceSink(url, partitions, DECISIONS, metrics, watch.not_sent))
-    op.output("to_dead_letters", dead_letters, OnceSink(url, partitions, DEAD_LETTERS, metrics))
-    op.output("to_events", feedback, FeedbackSink(url, partitions))
+    op.output("to_profiles", profiles, ProfileSink(settings.redis, settings.profile_ttl_seconds, metrics))
+    op.output("to_triggers", triggers, transport.once(TRIGGERS, stop, metrics, watch.sent))
+    op.output("to_decisions", decisions, transport.once(DECISIONS, stop, metrics, watch.not_sent))
+    op.output("to_examples", examples, transport.once(EXAMPLES, stop, metrics))
+    op.output("to_dead_letters", dead_letters, transport.dead_letters(stop, metrics))
+    op.output("to_events", feedback, transport.feedback(stop))
     return flow
 
 
-def flow() -> Dataflow:
+def flow(stop: Stop | None = None) -> Dataflow:
     """Build the dataflow from the environment: the entry point of `python -m bytewax.run`."""
     settings = Settings()
-    telemetry = Telemetry(settings.metrics_host, settings.metrics_port, settings.otlp_endpoint)
+    telemetry = Telemetry(
+        settings.metrics_host,
+        settings.metrics_port,
+        settings.otlp_endpoint,
+        stall_seconds=settings.stall_seconds,
+        lag_seconds=settings.ready_lag_seconds,
+    )
     atexit.register(telemetry.shutdown)
-    stop, retention = Stop().on_signals(), settings.retention_days * DAY
-    source = EventSource(settings.redis, settings.partitions, stop, retention, telemetry.metrics)
-    return personalization(source, Limits(settings.session_gap_minutes * MINUTE), settings, telemetry)
+    stop = stop or Stop().on_signals()
+    claim = Claim.take(
+        settings.recovery,
+        settings.process_id or 0,
+        settings.run_id or uuid.uuid4().hex,
+        whole=settings.process_id is None or settings.run_id is not None,
+    )
+    limits = Limits(settings.session_gap_minutes * MINUTE)
+    return personalization(chosen(settings, os.environ), limits, settings, telemetry, stop, claim)

@@ -1,5 +1,6 @@
 """Fixtures: a real Redis for each test that asks."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,15 @@ import pytest
 import redis
 
 from connectors import redis_server
+
+GIVEN_KAFKA = os.environ.pop("WAXMARK_KAFKA", None)
+"""A broker to test against. Taken out of the environment, where it would put every other test on Kafka."""
+
+
+@pytest.fixture(scope="session")
+def given_kafka() -> str | None:
+    """The broker that WAXMARK_KAFKA names, if it does."""
+    return GIVEN_KAFKA
 
 
 @pytest.fixture(scope="session")

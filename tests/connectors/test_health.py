@@ -4,11 +4,10 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
-from bytewax.testing import TestingSource
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from benchmarks.worker import Worker
 from connectors.health import Health
@@ -22,7 +21,7 @@ from state.clock import SECOND
 NOON = 1_767_268_800 * SECOND
 
 
-def resumed(*partitions: str) -> tuple[Metrics, Health]:
+def resumed(*partitions: int) -> tuple[Metrics, Health]:
     """A process that has opened partitions and gone round once at noon."""
     metrics = Metrics()
     health = Health(metrics)
@@ -32,10 +31,28 @@ def resumed(*partitions: str) -> tuple[Metrics, Health]:
     return metrics, health
 
 
+class _Ended(FixedPartitionedSource[str, None]):
+    """A source whose partitions were asked to stop."""
+
+    def list_parts(self) -> list[str]:
+        return ["0000"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSourcePartition[str, None]:  # noqa: ARG002 - theirs
+        return _EndedPartition()
+
+
+class _EndedPartition(StatefulSourcePartition[str, None]):
+    def next_batch(self) -> list[str]:
+        raise StopIteration
+
+    def snapshot(self) -> None:
+        return None
+
+
 def test_a_process_that_still_resumes_is_neither_live_nor_ready() -> None:
     """An orchestrator waits for that with its startup probe, however large the state."""
     health = Health(Metrics())
-    health.opened("0")
+    health.opened(0)
     assert not health.live(NOON).holds
     assert not health.ready(NOON).holds
     assert "resuming" in health.live(NOON).reason
@@ -43,7 +60,7 @@ def test_a_process_that_still_resumes_is_neither_live_nor_ready() -> None:
 
 def test_it_is_live_as_long_as_its_loop_comes_round() -> None:
     """With or without anything to read; the longest snapshot fits into the limit."""
-    _, health = resumed("0")
+    _, health = resumed(0)
     assert health.live(NOON + 60 * SECOND).holds
     assert health.live(NOON - SECOND).holds, "a clock that was set back"
     assert health.live(NOON + 61 * SECOND) == (False, "the loop stands still for 61 s")
@@ -51,7 +68,7 @@ def test_it_is_live_as_long_as_its_loop_comes_round() -> None:
 
 def test_it_is_ready_when_every_partition_was_read_and_the_worst_is_within_the_limit() -> None:
     """One partition that falls behind is people whose emails are late."""
-    metrics, health = resumed("0", "1")
+    metrics, health = resumed(0, 1)
     metrics.looked(0, now=NOON, log_time=NOON - SECOND, at_end=True)
     assert health.ready(NOON) == (False, "resuming: not read yet: 1")
     metrics.looked(1, now=NOON, log_time=NOON - 120 * SECOND, at_end=False)
@@ -61,7 +78,7 @@ def test_it_is_ready_when_every_partition_was_read_and_the_worst_is_within_the_l
 
 def test_a_broker_that_is_away_makes_it_unready_but_not_dead() -> None:
     """The gauges keep what they were told last; restarting the worker would not bring the broker back."""
-    metrics, health = resumed("0")
+    metrics, health = resumed(0)
     metrics.looked(0, now=NOON, log_time=NOON, at_end=True)
     health.moved(NOON + 200 * SECOND)
     assert health.live(NOON + 200 * SECOND).holds
@@ -70,9 +87,9 @@ def test_a_broker_that_is_away_makes_it_unready_but_not_dead() -> None:
 
 def test_a_process_that_stops_is_live_until_its_last_snapshot_is_written_and_not_ready() -> None:
     """Killed for standing still, it would not write it."""
-    metrics, health = resumed("0")
+    metrics, health = resumed(0)
     metrics.looked(0, now=NOON, log_time=NOON, at_end=True)
-    part: Any = Felt(TestingSource([]), health).build_part("events", "iterable", None)
+    part = Felt(_Ended(), health).build_part("events", "0000", None)
     with pytest.raises(StopIteration):
         part.next_batch()
     assert health.live(NOON + 600 * SECOND) == (True, "stopping")
