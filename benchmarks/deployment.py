@@ -63,7 +63,7 @@ class Deployment:
             "WAXMARK_RECOVERY_FILES": "4",
             "WAXMARK_SNAPSHOT_SECONDS": "0.5",
             "WAXMARK_TICK_SECONDS": "0.3",
-            "WAXMARK_RESTART_SECONDS": "0.5",
+            "WAXMARK_RESTART_SECONDS": "0.1",
         }
         self._log = folder / "run.log"
         self._port = 0

@@ -46,7 +46,7 @@ class Cluster:
         """Run until SIGTERM or SIGINT. Raises ClusterFailed."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
-        pause = _FIRST_PAUSE
+        pause = first = min(_FIRST_PAUSE, self._settings.restart_seconds)
         while not self._stopping:
             began = time.monotonic()
             self._start()
@@ -56,7 +56,7 @@ class Cluster:
             if FINAL in codes:
                 raise ClusterFailed("the processes ended for a reason that a restart does not mend; it stands above")
             if time.monotonic() - began > _STEADY_SECONDS:
-                pause = _FIRST_PAUSE
+                pause = first
             _log.error("a process ended; all restart", extra={"codes": str(codes), "pause_seconds": pause})
             self._pause(pause)
             pause = min(2 * pause, self._settings.restart_seconds)
