@@ -59,7 +59,7 @@ def labelled(count: int) -> list[Example]:
 class Learning:
     """`waxmark run learning`, as an operator starts it."""
 
-    def __init__(self, url: str, folder: Path, partitions: int = PARTITIONS) -> None:
+    def __init__(self, url: str, folder: Path, partitions: int = PARTITIONS, **environment: str) -> None:
         self._command = [sys.executable, "-c", "from cli.main import main; main()", "run", "learning"]
         self._log = folder / "learning.log"
         self._environment = os.environ | {
@@ -68,6 +68,7 @@ class Learning:
             "WAXMARK_RECOVERY": str(folder / "recovery"),
             "WAXMARK_SNAPSHOT_SECONDS": "1",
         }
+        self._environment |= environment
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
 

@@ -34,7 +34,7 @@ def container(name: str) -> Container:
 
 def test_all_of_the_product_is_there() -> None:
     """And what watches it."""
-    assert set(OURS) == {"topics", "collector", "personalization"}
+    assert set(OURS) == {"topics", "collector", "personalization", "learning"}
     assert {"kafka", "redis", "prometheus", "grafana", "jaeger"} <= SERVICES.keys()
 
 
