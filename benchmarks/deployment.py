@@ -19,8 +19,10 @@ from connectors.kafka_topics import Topics
 from connectors.metrics import LAST_LOOK
 from connectors.redis_server import free_port
 from connectors.scrape import exposition_sum, fetch
+from connectors.settings import Settings
 from connectors.topics import DECISIONS, TRIGGERS
 from dataflows.replay import replay
+from dataflows.scoring import churn_over
 from operators.fold import Limits
 from simulator.shop import Shop, visits
 from state.clock import HOUR
@@ -195,7 +197,8 @@ def _replayed(path: Path) -> dict[str, bytes]:
     if header is None:
         raise ValueError(f"{path} is no log")
     end = max(record.log_time for _, record in logfile.read(path)) + HOUR
-    outputs = replay(logfile.read(path), header.partitions, Limits(), feed_back=False, read_to=end)
+    churn, records = churn_over(Settings()), logfile.read(path)
+    outputs = replay(records, header.partitions, Limits(), feed_back=False, read_to=end, churn_over=churn)
     return {item.id: item.value for output in outputs for item in (*output.triggers, *output.decisions)}
 
 

@@ -13,8 +13,10 @@ from connectors.metrics import LAG, LAST_LOOK
 from connectors.redis_server import free_port
 from connectors.redis_streams import scan, stream
 from connectors.scrape import exposition_sum, fetch
+from connectors.settings import Settings
 from connectors.topics import TOPICS
 from dataflows.replay import replay
+from dataflows.scoring import churn_over
 from operators.fold import Limits
 
 ROOT: Final = Path(__file__).parents[1]
@@ -119,5 +121,6 @@ def replayed(path: Path, read_to: int = 0) -> list[bytes]:
         Limits(),
         feed_back=not header.fed_back,
         read_to=read_to or header.read_to,
+        churn_over=churn_over(Settings()),
     )
     return sorted(emission.value for out in outputs for emission in out.triggers)

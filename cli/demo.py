@@ -153,7 +153,7 @@ def _watch(view: _View, out: Console, seconds: float) -> None:
         while time.monotonic() < end:
             time.sleep(min(5.0, max(0.0, end - time.monotonic())))
             view.look()
-            out.print(view.line())
+            out.print(view.line(), soft_wrap=True)
         return
     with Live(view.render(), console=out, refresh_per_second=4) as live:
         while time.monotonic() < end:

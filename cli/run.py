@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from bytewax.dataflow import Dataflow
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from cli.cluster import Cluster
 from connectors import logs
 from connectors.campaign_file import load
+from connectors.recovery_files import prepare
 from connectors.redis_streams import connect
 from connectors.settings import Settings
 from connectors.stopping import Stop
@@ -135,9 +136,5 @@ def _prepare_recovery(settings: Settings, directory: Path, processes: int = 0) -
     """Create the recovery files where there are none: in a cluster without a shared directory, each process its share."""
     if any(directory.glob("part-*.sqlite3")):
         return
-    directory.mkdir(parents=True, exist_ok=True)
-    init_db_dir(directory, 1 if settings.kafka is None else settings.recovery_files)
-    if settings.process_id is not None:
-        for file in directory.glob("part-*.sqlite3"):
-            if int(file.stem.removeprefix("part-")) % processes != settings.process_id:
-                file.unlink()
+    files = 1 if settings.kafka is None else settings.recovery_files
+    prepare(directory, files, settings.process_id or 0, max(processes, 1))

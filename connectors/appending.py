@@ -33,6 +33,16 @@ class Full(Unavailable):
     """More waits to be appended than memory was set aside for."""
 
 
+def admitted(entries: Sequence[Entry], *, reachable: bool, waiting: int, limit: int) -> int:
+    """Let a batch in, and return its bytes. Raises Away, or Full where `waiting` bytes and these are more than `limit`."""
+    if not reachable:
+        raise Away("the log cannot be reached")
+    size = sum(len(entry.value) for entry in entries)
+    if waiting + size > limit:
+        raise Full(f"{waiting} bytes wait to be appended")
+    return size
+
+
 class Appender(Protocol):
     """A log that can be appended to from one event loop by many at once."""
 

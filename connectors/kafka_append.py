@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from confluent_kafka import KafkaError
 
-from connectors.appending import Away, Entry, Full, Place
+from connectors.appending import Away, Entry, Full, Place, admitted
 from connectors.kafka_client import Kafka
 from connectors.kafka_records import TRACEPARENT
 from connectors.topics import EVENTS
@@ -60,11 +60,8 @@ class KafkaAppender:
 
     async def append(self, entries: Sequence[Entry]) -> list[Place]:
         """Append records; see `Appender`."""
-        if not self._reachable or self._closing.is_set():
-            raise Away("the log cannot be reached")
-        size = sum(len(entry.value) for entry in entries)
-        if self._size + size > self._limit:
-            raise Full(f"{self._size} bytes wait to be appended")
+        open_ = self._reachable and not self._closing.is_set()
+        size = admitted(entries, reachable=open_, waiting=self._size, limit=self._limit)
         if not entries:
             return []
         batch = _Batch(len(entries), asyncio.get_running_loop())

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from connectors.appending import Away, Entry, Full, Place
+from connectors.appending import Away, Entry, Place, admitted
 from connectors.redis_streams import UnsafeRedis, stream
 from connectors.topics import EVENTS
 from state.records import partition_of
@@ -85,11 +85,8 @@ class RedisAppender:
 
     async def append(self, entries: Sequence[Entry]) -> list[Place]:
         """Append records; see `Appender`."""
-        if not self._reachable or self._closing:
-            raise Away("the log cannot be reached")
-        size = sum(len(entry.value) for entry in entries)
-        if self._size + size > self._limit:
-            raise Full(f"{self._size} bytes wait to be appended")
+        open_ = self._reachable and not self._closing
+        size = admitted(entries, reachable=open_, waiting=self._size, limit=self._limit)
         answer: asyncio.Future[list[Place]] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(entries, size, answer))
         self._size += size

@@ -4,6 +4,7 @@
 River's order, on arrays that are reused. Tests hold both equal to 1e-9.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import exp
 from typing import Final
@@ -29,7 +30,7 @@ class _State(msgspec.Struct, array_like=True):
     vectors: list[list[float]]
 
 
-class _Scaled:
+class _Scaled(ABC):
     """The scaler and the prediction; subclasses say how a gradient changes the weights."""
 
     def __init__(self, memories: int) -> None:
@@ -94,9 +95,9 @@ class _Scaled:
         np.maximum(z, -CLIP, out=z)
         return z
 
+    @abstractmethod
     def _step(self, gradient: _Vector, spare: _Vector) -> None:
         """Change the weights; both arrays may be overwritten."""
-        raise NotImplementedError
 
 
 class AdaGrad(_Scaled):
