@@ -3,18 +3,18 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from connectors.redis_server import free_port
 from connectors.stopping import end_with_parent
 
 ROOT: Final = Path(__file__).parents[2]
@@ -44,14 +44,23 @@ def jars() -> Path:
     return folder
 
 
+def _free_ports(count: int) -> list[int]:
+    """Find ports that nobody listens on, all of them different: each is held until all are found."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
 class Brokers:
     """One broker, or several as one cluster; every broker is a controller too."""
 
     def __init__(self, folder: Path, size: int = 1) -> None:
         self._folder, self._size = folder, size
         self._classpath = str(jars() / "*")
-        self._ports = [(free_port(), free_port()) for _ in range(size)]
-        self._guarded = free_port()
+        self._guarded, *ports = _free_ports(1 + 2 * size)
+        self._ports = list(zip(ports[::2], ports[1::2], strict=True))
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * size
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port, _ in self._ports)
         self.guarded = f"127.0.0.1:{self._guarded}"
@@ -63,11 +72,10 @@ class Brokers:
         for number in range(self._size):
             self._configure(number)
             arguments = ["format", "-t", cluster, "-c", str(self._file(number))]
-            subprocess.run(
-                [*_JAVA, "-Xmx128m", "-cp", self._classpath, "kafka.tools.StorageTool", *arguments],
-                check=True,
-                capture_output=True,
-            )
+            command = [*_JAVA, "-Xmx128m", "-cp", self._classpath, "kafka.tools.StorageTool", *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"the storage was not formatted: {(done.stdout + done.stderr)[-2000:]}")
 
     def start(self, number: int = 0) -> None:
         """Start a broker, or start it again."""
