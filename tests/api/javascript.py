@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.turns import turn
+
 CLIENTS = Path(__file__).parent / "clients"
 INSTALLED = CLIENTS / "node_modules"
 
@@ -25,6 +27,12 @@ def node() -> str:
         missing("Node and npm are not installed")
     assert program is not None
     assert npm is not None
+    with turn(CLIENTS.parents[2] / ".waxmark" / "npm-turn"):
+        _install(npm)
+    return program
+
+
+def _install(npm: str) -> None:
     lock, done = CLIENTS / "package-lock.json", INSTALLED / ".package-lock.json"
     if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
         # Not `ci`, which fails over libraries for other systems that a registry may not have.
@@ -33,7 +41,6 @@ def node() -> str:
         if got.returncode:
             missing(f"npm cannot install the libraries: {got.stderr[-500:]}")
         done.touch()
-    return program
 
 
 def chromium() -> str:

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from connectors.stopping import end_with_parent
+from tests.turns import turn
 
 ROOT: Final = Path(__file__).parents[2]
 POM: Final = Path(__file__).parent / "pom.xml"
@@ -34,13 +35,15 @@ def jars() -> Path:
     maven = shutil.which("mvn")
     if maven is None or shutil.which("java") is None:
         raise NoKafka("no java or no mvn here; a broker for tests needs JDK 17 and Maven, or WAXMARK_KAFKA=host:port")
-    if not folder.exists():
-        coming = folder.with_name(f"{folder.name}-{os.getpid()}")
-        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={coming}", "-DincludeScope=runtime"]
-        done = subprocess.run([maven, "-q", "-B", "-f", str(POM), *goal], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise NoKafka(f"Maven did not bring Kafka: {done.stdout[-500:]}")
-        coming.rename(folder)
+    with turn(CACHE / "turn"):
+        if not folder.exists():
+            coming = folder.with_name(f"{folder.name}-{os.getpid()}")
+            goal = ["dependency:copy-dependencies", f"-DoutputDirectory={coming}", "-DincludeScope=runtime"]
+            command = [maven, "-q", "-B", "-f", str(POM), *goal]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise NoKafka(f"Maven did not bring Kafka: {done.stdout[-500:]}")
+            coming.rename(folder)
     return folder
 
 
