@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from connectors import redis_server
+
+settings.register_profile("waxmark", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(
+    "waxmark"
+)  # in a fresh clone the first text costs two seconds: Hypothesis builds its table of Unicode
 
 GIVEN_KAFKA = os.environ.pop("WAXMARK_KAFKA", None)
 """A broker to test against. Taken out of the environment, where it would put every other test on Kafka."""

@@ -474,7 +474,7 @@ _ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     entry=st.dictionaries(_WORDS, _ANYTHING, max_size=5)
     | st.builds(

@@ -45,7 +45,7 @@ def test_every_feature_is_documented_and_every_name_is_used_once() -> None:
 
 
 @given(lives, st.integers(-600 * DAY, 4000 * DAY))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_vector_is_finite_whatever_happened_and_whenever_it_is_asked(life: Told, later: int) -> None:
     """Late, early, doubled, worthless and absurdly dear events; asked even before they happened."""
     x = features.vector(after(life), START + later)
@@ -53,7 +53,7 @@ def test_every_vector_is_finite_whatever_happened_and_whenever_it_is_asked(life:
 
 
 @given(lives)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_decayed_counts_are_the_sums_that_they_stand_for(life: Told) -> None:
     """Kept in constant space, in whatever order events come in, they equal a sum over the whole life."""
     now = START + 510 * DAY
@@ -65,7 +65,7 @@ def test_decayed_counts_are_the_sums_that_they_stand_for(life: Told) -> None:
 
 
 @given(lives, st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_order_of_telling_changes_no_count_and_no_recency(life: Told, rnd: object) -> None:
     """A phone that was offline sends its day in the evening."""
     shuffled = list(life)

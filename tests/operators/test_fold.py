@@ -258,7 +258,7 @@ def _said(fold: Fold, batches: list[Batch]) -> list[object]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=_STEPS, seed=st.integers(0, 1000))
 def test_any_split_into_batches_and_any_restart_gives_the_same_outputs(
     steps: list[tuple[str, str, int, int]], seed: int
@@ -283,7 +283,7 @@ def test_any_split_into_batches_and_any_restart_gives_the_same_outputs(
     assert fold.shard.carts_open == whole.shard.carts_open
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(steps=_STEPS)
 def test_a_repeated_message_changes_nothing(steps: list[tuple[str, str, int, int]]) -> None:
     """Every user's message comes twice in a row: the same triggers and decisions, and the same carts."""
