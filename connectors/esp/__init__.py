@@ -1,0 +1,1 @@
+"""Email service providers, one file each, behind one protocol."""

@@ -1,0 +1,1 @@
+"""Emails made from templates and data, and the signed links in them; pure: no clock, no network, no store."""
