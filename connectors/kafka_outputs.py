@@ -95,6 +95,10 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
         elif self._work.done():
             self._settle()
 
+    @property
+    def position(self) -> str:
+        return str(self._position)
+
     def snapshot(self) -> int:
         self._settle()
         return self._known.safe(self._position)

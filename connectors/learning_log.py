@@ -11,12 +11,11 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
-from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
 from connectors.kafka_client import Kafka, configured
 from connectors.kafka_log import Sender
-from connectors.kafka_records import Reading
-from connectors.redis_streams import connect, scan, stream
+from connectors.looks import KafkaLook, Look, RedisLook
+from connectors.redis_streams import connect, stream
 from connectors.settings import Settings
 from connectors.stopping import Stop
 from connectors.topics import EVENTS, EXAMPLES
@@ -24,7 +23,6 @@ from operators.churn import CHAMPION
 from state.wire import Model, encoder
 
 IDLE: Final = timedelta(milliseconds=50)
-BATCH: Final = 500
 
 
 class Told(NamedTuple):
@@ -45,20 +43,6 @@ class Promotion(msgspec.Struct, frozen=True):
     forced: list[str] = []
 
 
-class Look(Protocol):
-    """One partition of the examples, open at a position."""
-
-    @property
-    def position(self) -> str:
-        """Say where to go on."""
-
-    def next(self) -> list[bytes]:
-        """Read on, without waiting; nothing at the end."""
-
-    def close(self) -> None:
-        """Let go of it."""
-
-
 class LearningLog(Protocol):
     """A transport as far as learning needs it."""
 
@@ -75,9 +59,9 @@ class RedisLearningLog:
     def __init__(self, url: str, partitions: int) -> None:
         self._url, self._partitions = url, partitions
 
-    def open(self, partition: int, position: str | None) -> "_RedisLook":
+    def open(self, partition: int, position: str | None) -> RedisLook:
         """Open a partition of the examples."""
-        return _RedisLook(connect(self._url), partition, position or "-")
+        return RedisLook(self._url, EXAMPLES, partition, position)
 
     def append_everywhere(self, records: Iterable[Model]) -> None:
         """Append records to every partition of the events, all or none."""
@@ -89,34 +73,15 @@ class RedisLearningLog:
             pipe.execute()
 
 
-class _RedisLook:
-    def __init__(self, client: Any, partition: int, position: str) -> None:
-        self._client, self._partition, self.position = client, partition, position
-
-    def next(self) -> list[bytes]:
-        values: list[bytes] = []
-        for position, fields in scan(self._client, EXAMPLES, self._partition, self.position):
-            self.position = position
-            values.append(fields.get(b"v", b""))
-            if len(values) == BATCH:
-                break
-        return values
-
-    def close(self) -> None:
-        self._client.close()
-
-
 class KafkaLearningLog:
-    """Kafka. Examples are read committed, so what a fenced writer left behind is not seen."""
+    """Kafka."""
 
     def __init__(self, kafka: Kafka, partitions: int) -> None:
         self._kafka, self._partitions = kafka, partitions
 
-    def open(self, partition: int, position: str | None) -> "_KafkaLook":
+    def open(self, partition: int, position: str | None) -> KafkaLook:
         """Open a partition of the examples."""
-        group = {"group.id": f"{self._kafka.prefix}.learning", "auto.offset.reset": "earliest"}
-        offset = OFFSET_BEGINNING if position is None else int(position)
-        return _KafkaLook(self._kafka.consumer(**group), TopicPartition(self._kafka.topic(EXAMPLES), partition, offset))
+        return KafkaLook(self._kafka, "learning", EXAMPLES, partition, position)
 
     def append_everywhere(self, records: Iterable[Model]) -> None:
         """Append records to every partition of the events."""
@@ -124,23 +89,6 @@ class KafkaLearningLog:
         for record in records:
             sender.append_everywhere(encoder.encode(record))
         sender.flush()
-
-
-class _KafkaLook:
-    def __init__(self, consumer: Any, place: TopicPartition) -> None:
-        self._consumer = consumer
-        self._reading = Reading(f"{place.topic}/{place.partition}", place.offset, 0)
-        consumer.assign([place])
-
-    @property
-    def position(self) -> str:
-        return str(self._reading.position)
-
-    def next(self) -> list[bytes]:
-        return [record.value for record in self._reading.take(self._consumer.consume(BATCH, 0))]
-
-    def close(self) -> None:
-        self._consumer.close()
 
 
 def learning_log(settings: Settings, environment: Mapping[str, str]) -> LearningLog:
@@ -174,11 +122,11 @@ class _ExamplePartition(StatefulSourcePartition[bytes, str | None]):
         if self._stop.requested:
             raise StopIteration
         with self._stop.noting():
-            values = self._look.next()
-        self._idle = not values
-        if values:
-            self._position = self._look.position
-        return values
+            seen = self._look.next()
+        self._idle = not seen
+        if seen:
+            self._position = seen[-1].after
+        return [each.value for each in seen]
 
     def next_awake(self) -> datetime | None:
         return datetime.now(tz=UTC) + IDLE if self._idle else None

@@ -93,9 +93,26 @@ ANSWERS: Final = _counter("waxmark_collect_answers_total", ("status",), "Request
 APPEND: Final = _histogram(
     "waxmark_append_seconds", (), _PAUSES, "Time for which a request waited for the log to acknowledge."
 )
+DELIVERIES: Final = _counter(
+    "waxmark_deliveries_total",
+    ("provider", "status"),
+    "Triggers that ended, by provider (none if none was asked) and how.",
+)
+DEFERRALS: Final = _counter("waxmark_delivery_deferrals_total", ("provider",), "Calls put off by a provider.")
+DELIVERY: Final = _histogram(
+    "waxmark_trigger_to_provider_seconds",
+    ("provider",),
+    _LATENCIES,
+    "Time from the decision of a trigger to the provider's acceptance.",
+)
+DELIVERIES_OPEN: Final = _gauge("waxmark_deliveries_open", "1", "Triggers read that have no outcome yet.")
+HELD: Final = Instrument(
+    "waxmark_provider_held", Kind.GAUGE, "1", ("provider",), "1 while calls to a provider are held back, else 0."
+)
 
 INSTRUMENTS: Final = (
     *(RECORDS, REJECTS, DUPLICATES, LATE, TRIGGERS, NOT_SENT, SUPPRESSED, LATENCY),
     *(LAG, UNCOVERED, LAST_LOOK, SNAPSHOT_BYTES, SNAPSHOT_PAUSE, USERS, TIMERS, OPEN_CARTS),
     *(COLLECTED, REFUSED, ANSWERS, APPEND),
+    *(DELIVERIES, DEFERRALS, DELIVERY, DELIVERIES_OPEN, HELD),
 )

@@ -14,7 +14,12 @@ from connectors.metrics import (
     ANSWERS,
     APPEND,
     COLLECTED,
+    DEFERRALS,
+    DELIVERIES,
+    DELIVERIES_OPEN,
+    DELIVERY,
     DUPLICATES,
+    HELD,
     INSTRUMENTS,
     LAG,
     LAST_LOOK,
@@ -149,6 +154,27 @@ class Metrics:
         if self.enabled:
             with self._lock:
                 self._add(ANSWERS, [((str(status),), 1)])
+
+    def delivered(self, provider: str, status: str, seconds: float) -> None:
+        """Report a trigger's outcome, `seconds` after it was decided."""
+        if self.enabled:
+            with self._lock:
+                self._add(DELIVERIES, [((provider, status), 1)])
+        if status == "accepted":
+            self._spread(DELIVERY, (provider,), [seconds])
+
+    def deferred(self, provider: str) -> None:
+        """Report a call that a provider put off."""
+        if self.enabled:
+            with self._lock:
+                self._add(DEFERRALS, [((provider,), 1)])
+
+    def delivering(self, open_: Mapping[int, int], held: Mapping[str, bool]) -> None:
+        """Report how many triggers of each partition are open, and which providers are held back."""
+        if self.enabled:
+            with self._lock:
+                self._values[DELIVERIES_OPEN] = {(str(partition),): count for partition, count in open_.items()}
+                self._values[HELD] = {(provider,): float(is_held) for provider, is_held in held.items()}
 
     def values(self, instrument: Instrument) -> list[tuple[Labels, float]]:
         """Copy the present values of a counter or gauge."""

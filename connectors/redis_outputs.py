@@ -76,6 +76,10 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, str]):
             raise Fenced(f"{self._stream} was written by another worker; this one ends") from error
         self._wrote(self._partition, fresh)
 
+    @property
+    def position(self) -> str:
+        return self._last
+
     def snapshot(self) -> str:
         return self._read_back.safe(self._last)
 

@@ -12,7 +12,8 @@ TRIGGERS: Final = "triggers"
 DECISIONS: Final = "decisions"
 EXAMPLES: Final = "examples"
 DEAD_LETTERS: Final = "dead-letters"
-TOPICS: Final = (EVENTS, TRIGGERS, DECISIONS, EXAMPLES, DEAD_LETTERS)
+DELIVERIES: Final = "deliveries"
+TOPICS: Final = (EVENTS, TRIGGERS, DECISIONS, EXAMPLES, DEAD_LETTERS, DELIVERIES)
 
 
 class Fenced(Exception):

@@ -204,7 +204,11 @@ class Fold:
                 emission = policy.decide(user, ended, now, self.shard.partition, self._scored(user, now))
             else:
                 emission = policy.not_sent(user, ended, now, self.shard.partition)
-            (self._out.triggers if emission.label == "send" else self._out.decisions).append(emission)
+            if emission.label == "send":
+                self._out.triggers.append(emission)
+                self._touched[key] = profile.WHOLE | profile.BY_TIME  # whoever composes the email looks it up now
+            else:
+                self._out.decisions.append(emission)
         carts_before = len(user.carts.open)
         for machine in self._timed:
             machine.on_time(user, now)

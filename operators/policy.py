@@ -10,7 +10,7 @@ from operators.waits import MAX_ITEMS, Ended, Late, Ripe, remember
 from state.campaigns import Items
 from state.clock import to_iso
 from state.commerce import Product
-from state.outputs import MAX_TRIGGER_BYTES, CausePlace, Decision, Emission, NotSent, Trigger, derived_id
+from state.outputs import MAX_TRIGGER_BYTES, CausePlace, Decision, Emission, NotSent, Recheck, Trigger, derived_id
 from state.people import Sent, User, Wait
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
@@ -50,6 +50,9 @@ def decide(user: User, ripe: Ripe, now: int, partition: int, churned: Churned | 
         payload=_payload(items, wait.properties),
         attributes=user.contact.traits,
         consent={"email": "not refused"},
+        recheck=Recheck(
+            orders=user.engagement.orders if campaign.ends_with_an_order else None, cart=campaign.items is Items.CART
+        ),
         model={"name": churned.model, "version": churned.version, "score": churned.score} if churned else None,
         cause=[_place(wait, partition)],
     )

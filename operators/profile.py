@@ -89,7 +89,9 @@ def _orders(fields: Fields, user: User) -> None:
 
 
 def _cart(fields: Fields, user: User) -> None:
-    items = contents(max(user.carts.open.values(), key=lambda c: c.touched, default=None))
+    cart_id, cart = max(user.carts.open.items(), key=lambda entry: entry[1].touched, default=("", None))
+    items = contents(cart)
+    fields["cart_id"] = cart_id
     fields["cart"] = _json(items).decode() if items else "[]"
     fields["cart_items"] = len(items)
     fields["cart_total"] = round(sum((item["price"] or 0.0) * item["quantity"] for item in items), 2)

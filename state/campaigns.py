@@ -16,6 +16,8 @@ from state.clock import NEVER
 ANY: Final = "*"
 """Selects everything a person does; what is done to them by mail is not activity."""
 
+_ORDERED: Final = "Order Completed"
+
 
 class Test(StrEnum):
     """What a filter asks of a property."""
@@ -103,6 +105,11 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     expires_after: int
     reentry: int = NEVER
     """How long after a trigger the same person and subject may get this campaign again."""
+
+    @property
+    def ends_with_an_order(self) -> bool:
+        """Tell whether whoever has ordered should not get it."""
+        return any(selector.event in {ANY, _ORDERED} for selector in self.cancelled_by)
 
     @property
     def version(self) -> str:

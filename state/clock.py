@@ -31,6 +31,11 @@ def to_iso(micros: int) -> str:
     return _second(micros // SECOND) + _FRACTIONS[micros // MILLISECOND % 1000]
 
 
+def from_iso(text: str) -> int:
+    """Read what `to_iso` wrote. Raises ValueError."""
+    return to_micros(datetime.fromisoformat(text))
+
+
 _FRACTIONS: Final = tuple(f".{fraction:03d}Z" for fraction in range(1000))
 
 

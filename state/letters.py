@@ -53,3 +53,7 @@ class Answer(NamedTuple):
     reason: str = ""
     provider_id: str = ""
     retry_after: float | None = None
+
+
+class Unfit(Exception):
+    """No letter can be made of a trigger, now or later. The message says what its template lacks, without personal data."""

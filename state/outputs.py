@@ -24,6 +24,13 @@ class CausePlace(msgspec.Struct, frozen=True):
     message_id: str
 
 
+class Recheck(msgspec.Struct, frozen=True):
+    """What must still be so when the email goes out: no order after the `orders` that were known, the items in the cart."""
+
+    orders: int | None = None
+    cart: bool = False
+
+
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     """One email to send, or one to take back. Its id is derived from its cause: the same log gives the same trigger.
 
@@ -49,6 +56,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     payload: dict[str, Any] = {}
     attributes: dict[str, Any] = {}
     consent: dict[str, Any] = {}
+    recheck: Recheck | None = None
     caps: dict[str, Any] = {}
     experiment: dict[str, Any] | None = None
     model: dict[str, Any] | None = None

@@ -19,8 +19,8 @@ class Esp(Protocol):
     async def send(self, letter: Letter) -> Answer:
         """Hand over one letter. What the provider or the network does wrong is an Answer, never an exception.
 
-        Where `remembers` is 0, only a call of which it is sure that nothing was accepted answers RETRY: the connection was
-        refused, or the provider said so. Where keys are remembered, a lost answer is RETRY too, for repeating is safe.
+        Only a call of which it is sure that nothing was accepted answers RETRY: the connection was refused, or the provider
+        said so. A lost answer is AMBIGUOUS; where the provider remembers keys, whoever called asks again.
         """
 
     async def close(self) -> None:

@@ -53,6 +53,9 @@ def report_everything(metrics: Metrics) -> None:
     metrics.uncovered(0, 1)
     metrics.profile_latency([0.004, 70.0])
     metrics.suppressed("triggers", 1)
+    metrics.delivered("mail", "accepted", 0.2)
+    metrics.deferred("mail")
+    metrics.delivering({0: 1}, {"mail": True})
 
 
 def scraped(telemetry: Telemetry) -> str:
