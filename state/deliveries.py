@@ -5,7 +5,7 @@ A trigger gets one `outcome`, ever. Before each call to a provider stands an `at
 """
 
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -46,7 +46,7 @@ class Deferral(msgspec.Struct, frozen=True, tag_field="type", tag="deferral"):
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="outcome"):
-    """How one trigger ended. `trigger` is its bytes, where it was rejected (None where they are not JSON)."""
+    """How one trigger ended. `trigger` is the trigger itself, where it was rejected and can be read."""
 
     trigger_id: str
     at: int
@@ -59,7 +59,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type",
     provider_id: str = ""
     attempts: int = 0
     decided_at: str = ""
-    trigger: msgspec.Raw | None = None
+    trigger: Any = None
 
 
 class Opened(msgspec.Struct, frozen=True, tag_field="type", tag="opened"):
