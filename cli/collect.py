@@ -1,6 +1,5 @@
 """`waxmark collect`: the HTTP edge in the foreground."""
 
-import gc
 import logging
 import os
 import signal
@@ -15,7 +14,7 @@ import uvloop
 from api import contract
 from api.app import application
 from api.keys import Keys, KeysError, Reader, Source, load
-from connectors import logs
+from connectors import garbage, logs
 from connectors.kafka_append import KafkaAppender
 from connectors.kafka_client import configured
 from connectors.redis_append import RedisAppender
@@ -97,10 +96,7 @@ async def _serve(keys: Keys, mappings: Path, settings: Settings, listener: socke
             timeout_graceful_shutdown=10,
         )
         host, port = listener.getsockname()[:2]
-        # A request leaves no cycles behind; looking for them among what was loaded at the start was a tenth of its cost.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        garbage.calm()
         _log.info("collecting", extra={"host": host, "port": port, "sources": len(keys.sources)})
         await uvicorn.Server(config).serve(sockets=[listener])
     await people.close()

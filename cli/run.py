@@ -14,7 +14,7 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from cli.cluster import Cluster
-from connectors import logs
+from connectors import garbage, logs
 from connectors.campaign_file import load
 from connectors.recovery_files import prepare
 from connectors.redis_streams import connect
@@ -95,6 +95,7 @@ def _learn(settings: Settings, workers: int) -> None:
 
 
 def _run(dataflow: Dataflow, settings: Settings, recovery: Path, stop: Stop, addresses: Sequence[str] = ()) -> None:
+    garbage.calm()
     try:
         cli_main(
             dataflow,

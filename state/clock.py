@@ -31,6 +31,11 @@ def to_iso(micros: int) -> str:
     return _second(micros // SECOND) + _FRACTIONS[micros // MILLISECOND % 1000]
 
 
+def to_datetime(micros: int) -> datetime:
+    """Convert microseconds UTC to an aware datetime."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
 def from_iso(text: str) -> int:
     """Read what `to_iso` wrote. Raises ValueError."""
     return to_micros(datetime.fromisoformat(text))
