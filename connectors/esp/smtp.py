@@ -155,7 +155,7 @@ class SmtpEsp:
                 connection.starttls(context=self._trust)
             connection.ehlo_or_helo_if_needed()
             if mailbox.username:
-                connection.login(mailbox.username, mailbox.password)
+                _log_in(connection, mailbox)
         except BaseException:
             connection.close()
             raise
@@ -183,6 +183,14 @@ class SmtpEsp:
         message.add_alternative(email.html, subtype="html", cte="base64")
         written = message.as_bytes()
         return written if self._signer is None else self._signer.signed(written, now // SECOND)
+
+
+def _log_in(connection: smtplib.SMTP, mailbox: Mailbox) -> None:
+    """Log in. Servers that hang up on a wrong password, rather than saying so, are understood."""
+    try:
+        connection.login(mailbox.username, mailbox.password)
+    except smtplib.SMTPServerDisconnected as error:
+        raise smtplib.SMTPAuthenticationError(535, "hung up at the login") from error
 
 
 def _handed_over(connection: smtplib.SMTP, to: str, message: bytes) -> tuple[Answer, bool]:
