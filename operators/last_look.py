@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from state.commerce import key_of
 from state.outputs import Recheck, Trigger
 
 NOT_REFUSED: Final = "not refused"
@@ -21,11 +22,6 @@ class Fresh(NamedTuple):
 
     trigger: Trigger
     to: str
-
-
-def product_ids(trigger: Trigger) -> list[str]:
-    """List the products that a trigger's payload shows, as the catalogue names them."""
-    return [str(item["product_id"]) for item in trigger.payload.get("items", []) if item.get("product_id") is not None]
 
 
 def look(trigger: Trigger, profile: Mapping[str, str] | None, catalogue: Mapping[str, Mapping[str, Any]]) -> Fresh:
@@ -56,7 +52,7 @@ def _in_cart(
     if recheck is None or not recheck.cart or profile.get("cart_id", "") != trigger.subject:
         return items
     in_cart = {str(line["product_id"]) for line in _cart.decode(profile.get("cart", "[]"))}
-    left = [item for item in items if str(item.get("product_id")) in in_cart]
+    left = [item for item in items if key_of(item) in in_cart]
     if not left:
         raise Stale("no longer in the cart")
     return left
@@ -70,7 +66,7 @@ def _in_stock(items: list[dict[str, Any]], catalogue: Mapping[str, Mapping[str, 
 
 
 def _stock(item: Mapping[str, Any], catalogue: Mapping[str, Mapping[str, Any]]) -> float:
-    stock = catalogue.get(str(item.get("product_id")), {}).get("stock")
+    stock = catalogue.get(key_of(item), {}).get("stock")
     return 1.0 if stock is None else float(stock)
 
 

@@ -4,8 +4,9 @@ Source: Segment's published specs "E-Commerce (v2)", "V1 Events" and "Email". Na
 merely not checked.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -65,6 +66,15 @@ class Product(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
             if given is not None and given != "":
                 return str(given)
         return ""
+
+
+def key_of(item: Mapping[str, Any]) -> str:
+    """Name the line of a cart that an item of a payload is, as `Product.key` does."""
+    for name in ("product_id", "sku", "name"):
+        given = item.get(name)
+        if given is not None and given != "":
+            return str(given)
+    return ""
 
 
 class Properties(Product, frozen=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["demo", "run", "simulate", "profile", "triggers", "export", "import", "replay", "topics"]
+COMMANDS = ["demo", "run", "simulate", "profile", "triggers", "export", "import", "replay", "topics", "render"]
 
 
 def waxmark(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
