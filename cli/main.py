@@ -34,7 +34,10 @@ app.command(logs.import_, name="import")
 app.command(logs.replay)
 app.command(topics.topics)
 app.command(recovery.app)
-app.command("cli.render:render", help="Look at the email that a template makes of somebody's data.")
+app.command(
+    "cli.render:render",
+    help="Look at the email that a template makes of somebody's data.\n\nExample: `waxmark render cart-abandonment --user ann`",
+)
 app.command("cli.backtest:backtest", help="Replay history, and let churn models compete on it.")  # River is loaded
 app.command(
     "cli.models:app", name="models", help="List, show, promote and roll back churn models."
