@@ -1,7 +1,7 @@
 """What an event costs, part by part, on one worker with a real Redis: `python -m benchmarks.event_cost`.
 
 CPU seconds of this process, per event. The parts are measured by running ever more of the pipeline over the same records, so
-they add up to the whole. Of several runs over the same batches, the lowest figure of each batch counts: what else runs on the
+they add up to the whole; the collector of garbage is set as a worker sets it. Of several runs over the same batches, the lowest figure of each batch counts: what else runs on the
 machine only adds. The medians of whole runs are printed beside.
 """
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from connectors import campaign_file, logfile, redis_server
+from connectors import campaign_file, garbage, logfile, redis_server
 from connectors.recorder import Metrics
 from connectors.redis_outputs import OnceSink
 from connectors.redis_profiles import ProfileSink
@@ -32,7 +32,7 @@ from state.wire import Model, decoder, encoder
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-EVENTS, RUNS, TARGET = 50_000, 5, 14.0
+EVENTS, RUNS, TARGET, CHURN_TARGET = 50_000, 5, 14.0, 5.0
 START = 1_767_225_600_000_000
 
 Stage = Callable[[list[Record]], object]
@@ -41,6 +41,7 @@ Stage = Callable[[list[Record]], object]
 def main() -> None:
     """Measure and print."""
     size = Settings().batch_records
+    garbage.calm()
     with tempfile.TemporaryDirectory() as folder, redis_server.running(Path(folder) / "redis") as url:
         records = _log(Path(folder) / "log.jsonl")
         batches = [records[start : start + size] for start in range(0, len(records), size)]
@@ -52,15 +53,17 @@ def main() -> None:
             "validation (event)": (lambda: _decode, batches),
             "identity, dedup, machines, profiles": (_fold, no_campaigns),
             "campaigns and policy": (_fold, batches),
-            "churn: features, examples, scores": (_scored, batches),
-            "profiles, triggers, decisions to Redis": (lambda: _whole(url), batches),
+            "profiles, triggers, decisions to Redis": (lambda: _written(url, Fold(Shard(0), Limits())), batches),
+            "churn: features, examples, scores": (lambda: _written(url, _scoring()), batches),
         }
         figures = {name: _measured(stage, over, len(records)) for name, (stage, over) in stages.items()}
     before = 0.0
     for name, (lowest, median) in figures.items():
         print(f"{name:40} adds {lowest - before:6.2f}, so far {lowest:6.2f} (median of whole runs {median:.2f})")
         before = lowest
-    print(f"target {TARGET}: {'met' if before <= TARGET else f'missed by {before - TARGET:.1f}'}")
+    without = figures["profiles, triggers, decisions to Redis"][0]
+    for what, figure, target in (("an event", without, TARGET), ("churn", before - without, CHURN_TARGET)):
+        print(f"{what}: target {target}: {'met' if figure <= target else f'missed by {figure - target:.1f}'}")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "event_cost.json").write_text(json.dumps(figures, indent=1) + "\n")
 
@@ -104,11 +107,6 @@ def _fold() -> Stage:
     return lambda records: fold.apply(Batch(0, records, 0))
 
 
-def _scored() -> Stage:
-    fold = _scoring()
-    return lambda records: fold.apply(Batch(0, records, 0))
-
-
 def _scoring() -> Fold:
     """Build the fold as it runs: with a champion in force, a logistic regression over all features."""
     fold = Fold(Shard(0), Limits(), churn_over(Settings()))
@@ -121,10 +119,9 @@ def _scoring() -> Fold:
     return fold
 
 
-def _whole(url: str) -> Stage:
+def _written(url: str, fold: Fold) -> Stage:
     with connect(url) as client:
         client.flushall()
-    fold = _scoring()
     metrics = Metrics(enabled=False)
     profiles = ProfileSink(url, 0, metrics).build("profiles", 0, 1)
     triggers = OnceSink(url, 1, TRIGGERS, metrics).build_part("triggers", "0", None)

@@ -51,8 +51,10 @@ class EngagementMachine(msgspec.Struct, frozen=True):
         engagement, kind, time = user.engagement, event.kind, event.time
         if kind <= _ORDER:
             engagement.events += 1
-            engagement.last_at = max(engagement.last_at, time)
-            engagement.first_at = min(engagement.first_at, time)
+            if time > engagement.last_at:
+                engagement.last_at = time
+            if time < engagement.first_at:
+                engagement.first_at = time
             if kind is _ORDER:
                 engagement.orders += 1
                 engagement.revenue += event.fields.amount

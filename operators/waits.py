@@ -125,7 +125,8 @@ def _cancel(user: User, step: Step, event: Event, now: int) -> list[Ended | Late
 
 def _put_off(wait: Wait, campaign: Campaign, event: Event, now: int) -> None:
     due, time = now + campaign.wait, event.time
-    wait.due = max(wait.due, due)
+    if due > wait.due:
+        wait.due = due
     if time >= wait.last_at:
         wait.last_at = time
         if campaign.items is _FROM_EVENT and (items := _items(event)):
