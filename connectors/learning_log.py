@@ -4,6 +4,7 @@ Reports of the models, and who was promoted when, are kept in Redis beside the p
 is in the log alone.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, Protocol
@@ -15,6 +16,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from connectors.kafka_client import Kafka, configured
 from connectors.kafka_log import Sender
 from connectors.looks import KafkaLook, Look, RedisLook
+from connectors.recorder import Metrics
 from connectors.redis_streams import connect, stream
 from connectors.settings import Settings
 from connectors.stopping import Stop
@@ -101,8 +103,8 @@ def learning_log(settings: Settings, environment: Mapping[str, str]) -> Learning
 class ExampleSource(FixedPartitionedSource[bytes, str | None]):
     """The examples of all partitions, as they stand in the log."""
 
-    def __init__(self, log: LearningLog, partitions: int, stop: Stop) -> None:
-        self._log, self._partitions, self._stop = log, partitions, stop
+    def __init__(self, log: LearningLog, partitions: int, stop: Stop, metrics: Metrics) -> None:
+        self._log, self._partitions, self._stop, self._metrics = log, partitions, stop, metrics
 
     def list_parts(self) -> list[str]:
         """Name the partitions."""
@@ -110,12 +112,15 @@ class ExampleSource(FixedPartitionedSource[bytes, str | None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> "_ExamplePartition":  # noqa: ARG002 - theirs
         """Open one partition where the snapshot left it."""
-        return _ExamplePartition(self._log.open(int(for_part), resume_state), self._stop, resume_state)
+        partition = int(for_part)
+        look = self._log.open(partition, resume_state)
+        return _ExamplePartition(look, self._stop, resume_state, partition, self._metrics)
 
 
 class _ExamplePartition(StatefulSourcePartition[bytes, str | None]):
-    def __init__(self, look: Look, stop: Stop, position: str | None) -> None:
+    def __init__(self, look: Look, stop: Stop, position: str | None, partition: int, metrics: Metrics) -> None:
         self._look, self._stop, self._position = look, stop, position
+        self._partition, self._metrics = partition, metrics
         self._idle = False
 
     def next_batch(self) -> list[bytes]:
@@ -123,7 +128,8 @@ class _ExamplePartition(StatefulSourcePartition[bytes, str | None]):
             raise StopIteration
         with self._stop.noting():
             seen = self._look.next()
-        self._idle = not seen
+        self._idle, now = not seen, time.time_ns() // 1000
+        self._metrics.looked(self._partition, now=now, log_time=seen[-1].log_time if seen else now, at_end=self._idle)
         if seen:
             self._position = seen[-1].after
         return [each.value for each in seen]

@@ -109,10 +109,25 @@ DELIVERIES_OPEN: Final = _gauge("waxmark_deliveries_open", "1", "Triggers read t
 HELD: Final = Instrument(
     "waxmark_provider_held", Kind.GAUGE, "1", ("provider",), "1 while calls to a provider are held back, else 0."
 )
+LEARNED: Final = _counter(
+    "waxmark_examples_learned_total", ("tenant", "model"), "Labelled examples that a model learned."
+)
+DRIFTS: Final = _counter(
+    "waxmark_model_drift_total",
+    ("tenant", "model"),
+    "Times that a model's log loss, its scores or a feature were found to have drifted.",
+)
+LOG_LOSS: Final = Instrument(
+    "waxmark_model_log_loss", Kind.GAUGE, "1", ("tenant", "model"), "Progressive log loss of a model, as last reported."
+)
+AUC: Final = Instrument(
+    "waxmark_model_auc", Kind.GAUGE, "1", ("tenant", "model"), "Progressive ROC AUC of a model, as last reported."
+)
 
 INSTRUMENTS: Final = (
     *(RECORDS, REJECTS, DUPLICATES, LATE, TRIGGERS, NOT_SENT, SUPPRESSED, LATENCY),
     *(LAG, UNCOVERED, LAST_LOOK, SNAPSHOT_BYTES, SNAPSHOT_PAUSE, USERS, TIMERS, OPEN_CARTS),
     *(COLLECTED, REFUSED, ANSWERS, APPEND),
     *(DELIVERIES, DEFERRALS, DELIVERY, DELIVERIES_OPEN, HELD),
+    *(LEARNED, DRIFTS, LOG_LOSS, AUC),
 )

@@ -13,11 +13,13 @@ from typing import Final, NamedTuple
 from connectors.metrics import (
     ANSWERS,
     APPEND,
+    AUC,
     COLLECTED,
     DEFERRALS,
     DELIVERIES,
     DELIVERIES_OPEN,
     DELIVERY,
+    DRIFTS,
     DUPLICATES,
     HELD,
     INSTRUMENTS,
@@ -25,6 +27,8 @@ from connectors.metrics import (
     LAST_LOOK,
     LATE,
     LATENCY,
+    LEARNED,
+    LOG_LOSS,
     NOT_SENT,
     OPEN_CARTS,
     RECORDS,
@@ -175,6 +179,20 @@ class Metrics:
             with self._lock:
                 self._values[DELIVERIES_OPEN] = {(str(partition),): count for partition, count in open_.items()}
                 self._values[HELD] = {(provider,): float(is_held) for provider, is_held in held.items()}
+
+    def learned(self, tenant: str, model: str, examples: int, drifts: int) -> None:
+        """Report what a model learned, and how much was found to have drifted."""
+        if self.enabled:
+            with self._lock:
+                self._add(LEARNED, [((tenant, model), examples)])
+                self._add(DRIFTS, [((tenant, model), drifts)])
+
+    def judged(self, tenant: str, model: str, log_loss: float, auc: float) -> None:
+        """Report a model's quality."""
+        if self.enabled:
+            with self._lock:
+                self._values[LOG_LOSS][tenant, model] = log_loss
+                self._values[AUC][tenant, model] = auc
 
     def values(self, instrument: Instrument) -> list[tuple[Labels, float]]:
         """Copy the present values of a counter or gauge."""

@@ -20,6 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from connectors.exposition import serve
 from connectors.health import Health
 from connectors.recorder import Metrics
+from connectors.settings import Settings
 from state.clock import SECOND
 
 _NAME: Final = "waxmark"
@@ -67,6 +68,17 @@ class Telemetry:
             None if metrics_port is None else _serve(metrics_host, metrics_port, self.metrics, self.health, self._stack)
         )
         self._tracer: Final = None if endpoint is None else _open_tracer(endpoint, self._stack)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Start what the settings ask for. Raises TelemetryError."""
+        return cls(
+            settings.metrics_host,
+            settings.metrics_port,
+            settings.otlp_endpoint,
+            stall_seconds=settings.stall_seconds,
+            lag_seconds=settings.ready_lag_seconds,
+        )
 
     def trace_trigger(
         self,

@@ -55,13 +55,7 @@ def personalization(
 def flow(stop: Stop | None = None) -> Dataflow:
     """Build the dataflow from the environment: the entry point of `python -m bytewax.run`."""
     settings = Settings()
-    telemetry = Telemetry(
-        settings.metrics_host,
-        settings.metrics_port,
-        settings.otlp_endpoint,
-        stall_seconds=settings.stall_seconds,
-        lag_seconds=settings.ready_lag_seconds,
-    )
+    telemetry = Telemetry.of(settings)
     atexit.register(telemetry.shutdown)
     stop = stop or Stop().on_signals()
     claim = Claim.take(

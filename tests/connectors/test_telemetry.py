@@ -55,6 +55,8 @@ def report_everything(metrics: Metrics) -> None:
     metrics.suppressed("triggers", 1)
     metrics.delivered("mail", "accepted", 0.2)
     metrics.deferred("mail")
+    metrics.learned("default", "adagrad", 3, 1)
+    metrics.judged("default", "adagrad", 0.4, 0.8)
     metrics.delivering({0: 1}, {"mail": True})
 
 

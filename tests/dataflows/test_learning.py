@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import msgspec
 import pytest
 
 from connectors.learning_log import Registry
+from connectors.redis_server import free_port
 from connectors.redis_streams import scan, stream
+from connectors.scrape import exposition_sum, fetch
 from connectors.topics import EVENTS, EXAMPLES
 from models import features
 from models.defaults import DEFAULTS
@@ -170,3 +173,50 @@ def test_weights_go_into_every_partition_and_the_first_model_is_made_champion(le
     assert warming
     assert all(record.weights.keys() == {"base_rate"} for record in warming)
     assert reports(client)["adagrad"].all.examples == 1500
+
+
+def learned(port: int, examples: int) -> str:
+    """Wait until a model has learned so many examples; return the metrics then."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        text = fetch("127.0.0.1", port)
+        if exposition_sum(text, "waxmark_examples_learned_total", model="adagrad") == examples:
+            return text
+        time.sleep(0.05)
+    raise TimeoutError(text)
+
+
+def test_a_shop_that_changed_is_noticed_told_and_measured(redis_url: str, client: Any, tmp_path: Path) -> None:
+    """Labels flip from one day to the next. The model is told nothing and goes on learning; people are told."""
+    port = free_port()
+    learning = Learning(redis_url, tmp_path, WAXMARK_METRICS_PORT=str(port))
+    calm = labelled(3000)
+    for example in calm:  # scores that are right, until the shop changes
+        example.scores["adagrad"] = ("v", 0.9 if example.label else 0.1)
+    changed = [
+        msgspec.structs.replace(
+            example,
+            example_id=f"later-{number}",
+            label=1 - example.label,
+            asked_at=example.asked_at + 60 * DAY,
+            labelled_at=example.labelled_at + 60 * DAY,
+        )
+        for number, example in enumerate(calm)
+    ]
+    learning.start()
+    try:
+        append(client, calm)
+        learning.wait_for(client, 3000)
+        before = fetch("127.0.0.1", port)
+        append(client, changed)
+        after = learned(port, 6000)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as ready:
+            assert ready.status == 200
+    finally:
+        code = learning.stop()
+    assert code == 0
+    assert exposition_sum(before, "waxmark_model_drift_total", model="adagrad") == 0
+    assert exposition_sum(after, "waxmark_model_drift_total", model="adagrad") > 0
+    assert exposition_sum(after, "waxmark_model_log_loss", model="adagrad") > 1
+    assert "log_loss" in reports(client)["adagrad"].drifted
+    assert "the examples have drifted" in (tmp_path / "learning.log").read_text()
