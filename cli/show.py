@@ -1,15 +1,22 @@
-"""`waxmark profile` and `waxmark triggers`: what came of it."""
+"""`waxmark profile`, `waxmark triggers` and `waxmark deliveries`: what came of it."""
 
+import contextlib
+import os
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from rich.console import Console
 
+from connectors.kafka_client import configured
+from connectors.looks import KafkaLook, Look, RedisLook
 from connectors.redis_profiles import profile_key
-from connectors.redis_streams import connect, scan
+from connectors.redis_streams import connect
 from connectors.settings import Settings
-from connectors.topics import TRIGGERS
+from connectors.topics import DELIVERIES, TRIGGERS
+from state.deliveries import Outcome, Status, decode
 
+_KAFKA_SECONDS: Final = 3.0
 _out = Console(highlight=False, soft_wrap=True)
 
 
@@ -36,17 +43,47 @@ def triggers(*, follow: bool = False) -> None:
     follow
         Go on with those to come, until Ctrl-C.
     """
+    for value in _read(TRIGGERS, follow=follow):
+        _out.print(value.decode(), markup=False)
+
+
+def deliveries(*, status: Status | None = None, follow: bool = False) -> None:
+    """Print how triggers ended, one JSON document a line; a rejected one holds its trigger.
+
+    Example: `waxmark deliveries --status rejected`
+
+    Parameters
+    ----------
+    status
+        Only those that ended so.
+    follow
+        Go on with those to come, until Ctrl-C.
+    """
+    for value in _read(DELIVERIES, follow=follow):
+        record = decode(value)
+        if isinstance(record, Outcome) and status in {None, record.status}:
+            _out.print(value.decode(), markup=False)
+
+
+def _read(topic: str, *, follow: bool) -> Iterator[bytes]:
+    """Read a topic from its beginning, a partition after the other; on Kafka, until nothing came for a moment."""
     settings = Settings()
-    client = connect(settings.redis)
-    after = ["-"] * settings.partitions
-    try:
+    looks = [_look(settings, topic, partition) for partition in range(settings.partitions)]
+    quiet_since = time.monotonic()
+    patience = 0.0 if settings.kafka is None else _KAFKA_SECONDS
+    with contextlib.suppress(KeyboardInterrupt):
         while True:
-            for partition in range(settings.partitions):
-                for position, fields in scan(client, TRIGGERS, partition, after[partition]):
-                    after[partition] = position
-                    _out.print(fields[b"v"].decode(), markup=False)
-            if not follow:
+            for look in looks:
+                while seen := look.next():
+                    quiet_since = time.monotonic()
+                    for each in seen:
+                        yield each.value
+            if not follow and time.monotonic() - quiet_since >= patience:
                 return
-            time.sleep(0.2)
-    except KeyboardInterrupt:
-        return
+            time.sleep(0.2 if follow else 0.05)
+
+
+def _look(settings: Settings, topic: str, partition: int) -> Look:
+    if settings.kafka is None:
+        return RedisLook(settings.redis, topic, partition, None)
+    return KafkaLook(configured(settings, os.environ), "show", topic, partition, None)

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["demo", "run", "simulate", "profile", "triggers", "export", "import", "replay", "topics", "render"]
+COMMANDS = [
+    "demo",
+    "run",
+    "simulate",
+    "profile",
+    "triggers",
+    "export",
+    "import",
+    "replay",
+    "topics",
+    "render",
+    "deliveries",
+]
 
 
 def waxmark(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
