@@ -31,13 +31,21 @@ class Flow(StrEnum):
 
     PERSONALIZATION = "personalization"
     LEARNING = "learning"
+    DELIVERY = "delivery"
 
 
 class PeerLost(Exception):
     """Another process of the cluster ended, and so must this one; all resume together."""
 
 
-def run(flow: Flow, *, campaigns: Path = Path("campaigns.yaml"), workers: int = 1) -> None:
+def run(
+    flow: Flow,
+    *,
+    campaigns: Path = Path("campaigns.yaml"),
+    workers: int = 1,
+    providers: Path = Path("delivery.yaml"),
+    templates: Path = Path("templates"),
+) -> None:
     """Run a dataflow until SIGTERM or Ctrl-C; after any end, the same command goes on where it was.
 
     Example: `WAXMARK_REDIS=redis://127.0.0.1:6379/0 waxmark run personalization --campaigns campaigns.yaml`
@@ -47,12 +55,19 @@ def run(flow: Flow, *, campaigns: Path = Path("campaigns.yaml"), workers: int = 
     flow
         Which dataflow.
     campaigns
-        The campaigns file; its definitions go into the log if they changed. Learning needs none.
+        The campaigns file; its definitions go into the log if they changed. Personalization alone needs it.
     workers
         How many processes of personalization, on Kafka; a divisor of WAXMARK_PARTITIONS. They may be more or fewer at each
         start. They are started, stopped, and after a crash restarted together.
+    providers
+        The file that says who takes which emails. Delivery alone needs it.
+    templates
+        The folder with the templates of emails. Delivery alone needs it.
     """
     settings = Settings()
+    if flow is Flow.DELIVERY:
+        _deliver(settings, workers, providers, templates)
+        return
     if flow is Flow.LEARNING:
         _learn(settings, workers)
         return
@@ -92,6 +107,18 @@ def _learn(settings: Settings, workers: int) -> None:
     stop = Stop().on_signals()
     _log.info("running", extra={"partitions": settings.partitions, "recovery": str(recovery)})
     _run(learning.flow(stop), settings, recovery, stop)
+
+
+def _deliver(settings: Settings, workers: int, providers: Path, templates: Path) -> None:
+    """Run delivery: one process, which keeps its state in its own output."""
+    if workers > 1 or settings.process_id is not None:
+        raise ValueError("delivery is one process: a provider has one pace")
+    logs.configure(always={"dataflow": Flow.DELIVERY.value})
+    connect(settings.redis).close()
+    from cli.delivering import deliver  # noqa: PLC0415 - loads templates and clients that the other dataflows do without
+
+    deliver(settings, providers, templates)
+    _log.info("stopped")
 
 
 def _run(dataflow: Dataflow, settings: Settings, recovery: Path, stop: Stop, addresses: Sequence[str] = ()) -> None:

@@ -1,8 +1,9 @@
 """Providers over HTTP: a vendor says what to ask and how to read the answer; how to ask is here, the same for all."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from email.utils import parsedate_to_datetime
+from email.utils import parseaddr, parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -10,13 +11,20 @@ import aiohttp
 import msgspec
 
 from state.clock import SECOND, to_micros
-from state.letters import Answer, Letter, Verdict
+from state.letters import Answer, Letter, Unfit, Verdict
 
 REFUSED_KEY_SECONDS: Final = 60.0
 """A wrong key is a fault of the configuration: letters wait until somebody has mended it, rather than being lost."""
 
+DAY_LESS_MARGIN: Final = 23 * 3600.0
+"""How long we count on a key that is known for 24 hours: clocks differ, and a call takes its time."""
+
 _MOST_ANSWER_BYTES: Final = 64 * 1024
+_MOST_RETRY_AFTER: Final = 24 * 3600.0
 _TOLD: Final = 200
+_TELLING: Final = 4
+"""Letters of an id from which on it tells of somebody; a shorter one may be part of any word."""
+_ADDRESS: Final = re.compile(r"\S*(?:@|%40)\S*")
 
 Clock = Callable[[], int]
 
@@ -68,12 +76,14 @@ def judged(heard: Heard, provider_id: str = "", error: str = "") -> Answer:
     """Judge an answer by its status, with what the vendor's body said of the id or of the error.
 
     408, 429, 500 and 503 say that nothing was accepted; 502 and 504 come from a gateway that may have passed the call on. A
-    refused key is the configuration's fault, not the letter's.
+    refused key and an address that moved are the configuration's fault, not the letter's.
     """
     status = heard.status
     reason = f"{status} {shortened(error)}".strip()
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Answer(Verdict.ACCEPTED, str(status), provider_id)
+    if status < HTTPStatus.BAD_REQUEST:
+        return Answer(Verdict.RETRY, f"{status}: the provider has another address", retry_after=REFUSED_KEY_SECONDS)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return Answer(Verdict.RETRY, f"{reason}: the provider refuses our key", retry_after=REFUSED_KEY_SECONDS)
     if status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}:
@@ -86,8 +96,20 @@ def judged(heard: Heard, provider_id: str = "", error: str = "") -> Answer:
 
 def shortened(error: str) -> str:
     """Shorten what a provider said, without the addresses in it: it goes into a record that outlives the person's consent."""
-    words = ["(address)" if "@" in word else word for word in error.split()]
-    return " ".join(words)[:_TOLD]
+    return " ".join(_ADDRESS.sub("(address)", error).split())[:_TOLD]
+
+
+def one_click(unsubscribe_url: str | None) -> dict[str, str]:
+    """Write the headers by which mail programs unsubscribe (RFC 8058), if there is an address for it."""
+    if not unsubscribe_url:
+        return {}
+    return {"List-Unsubscribe": f"<{unsubscribe_url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+
+
+def mailbox(written: str) -> dict[str, str]:
+    """Take an address with a name apart, as most vendors want it."""
+    name, address = parseaddr(written)
+    return {"email": address, "name": name} if name else {"email": address}
 
 
 class HttpEsp:
@@ -102,7 +124,8 @@ class HttpEsp:
 
     def __init__(self, vendor: Vendor, session: aiohttp.ClientSession, timeout: float, clock: Clock) -> None:
         self._vendor, self._session, self._clock = vendor, session, clock
-        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=timeout / 3)
+        # `connect` covers names and the wait for a connection too: nothing has been sent when it runs out.
+        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=timeout / 3, sock_connect=timeout / 3)
 
     @property
     def remembers(self) -> float:
@@ -116,7 +139,10 @@ class HttpEsp:
 
     async def send(self, letter: Letter) -> Answer:
         """Make the call."""
-        asked = self._vendor.request(letter)
+        try:
+            asked = self._vendor.request(letter)
+        except Unfit as unfit:
+            return Answer(Verdict.REJECTED, str(unfit))
         calling = self._session.request(
             asked.method,
             asked.url,
@@ -127,14 +153,26 @@ class HttpEsp:
         )
         try:
             async with calling as response:
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                body = await response.content.read(_MOST_ANSWER_BYTES)
-                heard = Heard(response.status, headers, body, self._retry_after(headers.get("retry-after")))
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+                heard = await self._read(response)
+        except (aiohttp.InvalidURL, ValueError) as error:  # an address or a header that no template should have made
+            return Answer(Verdict.REJECTED, f"no call can be written: {type(error).__name__}")
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Answer(Verdict.RETRY, f"no connection: {type(error).__name__}")
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Answer(Verdict.AMBIGUOUS, f"no answer: {type(error).__name__}")
-        return self._vendor.judge(heard)
+        answer = self._vendor.judge(heard)
+        return answer._replace(reason=_without(answer.reason, letter))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> Heard:
+        """Read an answer; where the body breaks off, the status has been heard all the same."""
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        body = b""
+        try:
+            while chunk := await response.content.read(_MOST_ANSWER_BYTES - len(body)):
+                body += chunk
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            body = b""
+        return Heard(response.status, headers, body, self._retry_after(headers.get("retry-after")))
 
     async def close(self) -> None:
         """Let go of nothing: the session is shared."""
@@ -143,11 +181,19 @@ class HttpEsp:
         if text is None:
             return None
         try:
-            return max(0.0, float(text))
+            return min(max(0.0, float(text)), _MOST_RETRY_AFTER)
         except ValueError:
             pass
         try:
             when: datetime = parsedate_to_datetime(text)
         except ValueError:
             return None
-        return max(0.0, (to_micros(when) - self._clock()) / SECOND)
+        return min(max(0.0, (to_micros(when) - self._clock()) / SECOND), _MOST_RETRY_AFTER)
+
+
+def _without(reason: str, letter: Letter) -> str:
+    """Take out who the letter was for; providers like to repeat it."""
+    for told in (letter.to, letter.trigger.user_id):
+        if len(told) >= _TELLING:
+            reason = reason.replace(told, "(person)")
+    return reason
