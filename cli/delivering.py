@@ -71,7 +71,7 @@ async def _deliver(
     )
     log = delivery_log(settings, os.environ, telemetry.metrics)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
-    async with aiohttp.ClientSession(connector=connector) as session:
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
         trust = ssl.create_default_context()
         lanes = {
             name: Lane(

@@ -1,4 +1,4 @@
-"""`waxmark demo`: Redis, the collector, the dataflow and simulated shoppers for a minute, with a live view."""
+"""`waxmark demo`: Redis, collector, dataflow, delivery and simulated shoppers for a minute, with a live view and an inbox."""
 
 import contextlib
 import os
@@ -11,21 +11,30 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from connectors import redis_server
+from cli.inbox import Inbox
+from connectors import campaign_file, redis_server
 from connectors.metrics import LATENCY, OPEN_CARTS
 from connectors.redis_streams import connect, scan, stream
 from connectors.scrape import exposition_quantile, exposition_sum, fetch
 from connectors.settings import Settings
 from connectors.topics import EVENTS, TRIGGERS
+from state.clock import SECOND, from_iso
 
-_CAMPAIGNS = Path(__file__).parent.parent / "simulator" / "demo_campaigns.yaml"
+_CAMPAIGNS: Final = Path(__file__).parent.parent / "simulator" / "demo_campaigns.yaml"
+_PROVIDERS: Final = """\
+shop: {{from: Linden & Lark <hello@shop.example>}}
+content: {{url: http://127.0.0.1:{content}}}
+providers:
+  inbox: {{type: smtp, host: 127.0.0.1, port: {mail}, security: none, rate: 200}}
+default: inbox
+"""
 
 
 def demo() -> None:
@@ -43,26 +52,33 @@ def demo() -> None:
         client = connect(url)
         if "WAXMARK_REDIS" not in os.environ:
             client.config_set("appendfsync", "always")  # it is ours: what the collector acknowledges is on the disk
-        out.print(f"Redis at {url}; {settings.partitions} partitions; simulated shoppers for {seconds:.0f} s")
-        view = _View(client, settings.partitions, port)
-        with _started(settings, folder):
+        inbox = stack.enter_context(Inbox(mail := redis_server.free_port()))
+        out.print(
+            f"Redis at {url}; {settings.partitions} partitions; inbox at port {mail}; simulated shoppers for {seconds:.0f} s"
+        )
+        view = _View(client, settings.partitions, port, inbox)
+        with _started(settings, folder, mail):
             try:
                 _watch(view, out, seconds)
             except KeyboardInterrupt:
                 out.print("stopping")
         view.look()
         out.print(view.summary())
+        out.print(view.inbox())
         client.close()
 
 
 @contextlib.contextmanager
-def _started(settings: Settings, folder: str) -> Iterator[None]:
-    """Run the dataflow, the collector and its shoppers as processes of their own, and stop them gracefully."""
-    port, key = redis_server.free_port(), secrets.token_hex()
+def _started(settings: Settings, folder: str, mail: int) -> Iterator[None]:
+    """Run the dataflow, delivery, content, the collector and its shoppers as processes of their own; stop them gracefully."""
+    port, key, content = redis_server.free_port(), secrets.token_hex(), redis_server.free_port()
+    providers = Path(folder, "delivery.yaml")
+    providers.write_text(_PROVIDERS.format(mail=mail, content=content))
     environment = os.environ | {
         "WAXMARK_REDIS": settings.redis,
         "WAXMARK_RECOVERY": str(settings.recovery),
         "WAXMARK_SNAPSHOT_SECONDS": str(settings.snapshot_seconds),
+        "WAXMARK_CONTENT_SECRET": secrets.token_urlsafe(32),
     }
     collector = f"http://127.0.0.1:{port}"
     commands: tuple[tuple[list[str], dict[str, str]], ...] = (
@@ -70,6 +86,8 @@ def _started(settings: Settings, folder: str) -> Iterator[None]:
             ["run", "personalization", "--campaigns", str(_CAMPAIGNS)],
             {"WAXMARK_METRICS_PORT": str(settings.metrics_port)},
         ),
+        (["run", "delivery", "--providers", str(providers)], {}),
+        (["content", "--port", str(content)], {}),
         (["collect", "--port", str(port)], {"WAXMARK_WRITE_KEY": key}),
         (f"shoppers --to {collector} --write-key {key} --events 1000000 --rate 100".split(), {}),
     )
@@ -99,8 +117,10 @@ def _started(settings: Settings, folder: str) -> Iterator[None]:
 class _View:
     """What the demo knows: counts and the last triggers, read from Redis."""
 
-    def __init__(self, client: Any, partitions: int, port: int) -> None:
-        self._client, self._partitions, self._port = client, partitions, port
+    def __init__(self, client: Any, partitions: int, port: int, inbox: Inbox) -> None:
+        self._client, self._partitions, self._port, self._inbox = client, partitions, port, inbox
+        self._waits = {campaign.id: campaign.wait for campaign in campaign_file.load(_CAMPAIGNS)}
+        self._decided: dict[str, tuple[int, str]] = {}
         self.latency, self.carts = "latency unknown", 0
         self._after = ["-"] * partitions
         self.events, self.rate, self._at = 0, 0.0, time.monotonic()
@@ -125,11 +145,38 @@ class _View:
                 trigger = msgspec.json.decode(fields[b"v"])
                 self.campaigns[f"{trigger['campaign_id']} ({trigger['kind']})"] += 1
                 self.last.append(trigger)
+                self._decided[trigger["trigger_id"]] = from_iso(trigger["decided_at"]), trigger["campaign_id"]
 
     def line(self) -> str:
         """Say it in a line."""
         triggers = sum(self.campaigns.values())
-        return f"{self.events} records, {self.rate:.0f}/s; {self.latency}; {self.carts} open carts; {triggers} triggers"
+        return (
+            f"{self.events} records, {self.rate:.0f}/s; {self.latency}; {self.carts} open carts; {triggers} triggers; "
+            f"{self._emails()}"
+        )
+
+    def _emails(self) -> str:
+        taken = self._inbox.taken({id_: at for id_, (at, _) in self._decided.items()})
+        if not taken:
+            return f"{self._inbox.count} emails"
+        half, most = taken[len(taken) // 2], taken[int(len(taken) * 0.99)]
+        return f"{self._inbox.count} emails, decision to inbox p50 {half * 1000:.0f} ms, p99 {most * 1000:.0f} ms"
+
+    def inbox(self) -> Table:
+        """Show the last emails, and how long after the last click of the person each arrived."""
+        table = Table("to", "subject", "after the last click", "of which the campaign waited", title="inbox")
+        for arrived in tuple(self._inbox.last):
+            decided = self._decided.get(arrived.trigger_id)
+            if decided is not None:
+                at, campaign = decided
+                wait = self._waits[campaign]
+                table.add_row(
+                    arrived.to,
+                    arrived.subject,
+                    f"{(arrived.at - at + wait) / SECOND:.2f} s",
+                    f"{wait / SECOND:.0f} s",
+                )
+        return table
 
     def summary(self) -> Table:
         """Count the triggers by campaign."""
@@ -144,7 +191,7 @@ class _View:
         for trigger in self.last:
             items = str(trigger["payload"].get("item_count", ""))
             last.add_row(trigger["decided_at"], trigger["campaign_id"], trigger["kind"], trigger["user_id"], items)
-        return Group(self.summary(), last)
+        return Group(self.summary(), last, self.inbox())
 
 
 def _watch(view: _View, out: Console, seconds: float) -> None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from api.keys import KeysError
-from cli import collect, demo, logs, recovery, run, shoppers, show, topics
+from cli import catalogue, collect, content, demo, logs, recovery, run, shoppers, show, topics
 from cli.cluster import FINAL, ClusterFailed
 from connectors.campaign_file import CampaignFileError
 from connectors.kafka_client import KafkaRefused
@@ -25,6 +25,8 @@ app = cyclopts.App(name="waxmark", help="Turn what a customer does into the one 
 app.command(demo.demo)
 app.command(run.run)
 app.command(collect.collect)
+app.command(content.content)
+app.command(catalogue.app)
 app.command(logs.simulate)
 app.command(shoppers.shoppers)
 app.command(show.profile)

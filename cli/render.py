@@ -18,11 +18,10 @@ from connectors.settings import Settings
 from rendering.problems import Hole
 from rendering.renderer import Renderer
 from rendering.template_data import decoded_profile, template_data
-from rendering.template_folder import shop_of, template_folder
+from rendering.template_folder import BUILT_IN, shop_of, template_folder
 from state.clock import DAY, HOUR, to_iso
 from state.outputs import Trigger
 
-TEMPLATES: Final = Path(__file__).parents[1] / "templates"
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 NARROWEST: Final = 240
 WIDEST: Final = 2_000
@@ -51,7 +50,7 @@ def render(
     user: str | None = None,
     tenant: str = "default",
     trigger: Path | None = None,
-    templates: Path = TEMPLATES,
+    templates: Path = BUILT_IN,
     out: Path | None = None,
     png: Path | None = None,
     width: int = 640,

@@ -22,6 +22,7 @@ from connectors.settings import Settings
 from connectors.stopping import Stop
 from connectors.transports import chosen
 from dataflows import personalization
+from rendering.template_folder import BUILT_IN
 
 _log: Final = logging.getLogger("waxmark.run")
 
@@ -44,7 +45,7 @@ def run(
     campaigns: Path = Path("campaigns.yaml"),
     workers: int = 1,
     providers: Path = Path("delivery.yaml"),
-    templates: Path = Path("templates"),
+    templates: Path = BUILT_IN,
 ) -> None:
     """Run a dataflow until SIGTERM or Ctrl-C; after any end, the same command goes on where it was.
 

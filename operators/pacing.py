@@ -43,12 +43,17 @@ class TokenBucket:
 
 
 class Breaker:
-    """Opens after `failures` in a row, then lets one call through every `rest`, until one succeeds."""
+    """Opens after `failures` in a row, then lets one call through now and then, until one succeeds.
 
-    def __init__(self, failures: int = 10, rest: int = 5 * SECOND) -> None:
-        self._limit, self._rest = failures, rest
+    It rests for `rest` at first and twice as long after each call that failed, up to `longest`.
+    """
+
+    def __init__(self, failures: int = 10, rest: int = 1 * SECOND, longest: int = 30 * SECOND) -> None:
+        self._limit, self._rest, self._longest = failures, rest, longest
         self._failed = 0
-        self._closed_from = 0
+        self._resting = rest
+        self._rests_until = 0
+        self._looks = False
 
     @property
     def is_open(self) -> bool:
@@ -59,13 +64,20 @@ class Breaker:
         """Say from when on a call may be made, and if that is now, count it as the one that looks whether all is well."""
         if not self.is_open:
             return now
-        if now < self._closed_from:
-            return self._closed_from
-        self._closed_from = now + self._rest
+        if now < self._rests_until:
+            return self._rests_until
+        self._rests_until, self._looks = now + self._resting, True
         return now
 
     def heard(self, now: int, *, well: bool) -> None:
         """Take note of how a call went: an answer of any kind is well, unless the provider could not take letters."""
-        self._failed = 0 if well else self._failed + 1
+        if well:
+            self._failed, self._resting = 0, self._rest
+            return
+        self._failed += 1
         if self._failed == self._limit:
-            self._closed_from = now + self._rest
+            self._rests_until = now + self._resting
+        elif self._looks:
+            self._resting = min(self._resting * 2, self._longest)
+            self._rests_until = now + self._resting
+        self._looks = False

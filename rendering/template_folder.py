@@ -8,6 +8,9 @@ import msgspec
 
 from rendering.problems import TemplateError
 
+BUILT_IN: Final = Path(__file__).parents[1] / "templates"
+"""The templates that come with Waxmark."""
+
 Load = Callable[[str], str]
 """Gives the text of a file by its path within the templates, `partials/footer.mjml`; raises TemplateError."""
 

@@ -92,11 +92,15 @@ HEADER: Final = _Part(_in_a_header)
 
 
 def compiled(text: str, part: Environment) -> BoundTemplate:
-    """Compile a template for a part of a call. Raises CallTemplateError."""
+    """Compile a template for a part of a call. Raises CallTemplateError, for a filter that there is not too."""
     try:
-        return part.from_string(text)
+        template = part.from_string(text)
+        filters = template.analyze().filters
     except LiquidError as error:
-        raise CallTemplateError(str(error.message)) from error
+        raise CallTemplateError(f"is not Liquid: {error.message}") from error
+    if unknown := sorted(filters.keys() - part.filters.keys()):
+        raise CallTemplateError(f"has a filter that there is not: {unknown[0]}")
+    return template
 
 
 def filled(template: BoundTemplate, data: dict[str, Any]) -> str:

@@ -154,10 +154,13 @@ class HttpEsp:
         try:
             async with calling as response:
                 heard = await self._read(response)
+        except (
+            aiohttp.ClientConnectorError,
+            aiohttp.ConnectionTimeoutError,
+        ) as error:  # a wrong certificate is a ValueError too
+            return Answer(Verdict.RETRY, f"no connection: {type(error).__name__}")
         except (aiohttp.InvalidURL, ValueError) as error:  # an address or a header that no template should have made
             return Answer(Verdict.REJECTED, f"no call can be written: {type(error).__name__}")
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return Answer(Verdict.RETRY, f"no connection: {type(error).__name__}")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Answer(Verdict.AMBIGUOUS, f"no answer: {type(error).__name__}")
         answer = self._vendor.judge(heard)

@@ -12,6 +12,7 @@ from operators.pacing import LONGEST_PAUSE, Breaker, TokenBucket
 from state.clock import SECOND
 from state.letters import Answer, Letter, Verdict
 
+_LOOK: Final = SECOND // 10
 _log: Final = logging.getLogger("waxmark.delivery")
 
 
@@ -62,7 +63,7 @@ class Lane:
                 continue
             await self._until(max(self._bucket.take(self._clock()), self._rests_until))
             while (allowed := self._breaker.allows(now := self._clock())) > now and not self._closing.is_set():
-                await self._until(allowed)
+                await self._until(min(allowed, now + _LOOK))  # the breaker may close before
             if not self._closing.is_set():
                 return queued
         return None

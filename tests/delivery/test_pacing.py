@@ -45,7 +45,7 @@ def test_a_clock_that_is_set_back_gives_no_tokens_and_takes_none() -> None:
 
 
 def test_a_breaker_opens_after_failures_in_a_row_and_one_success_closes_it() -> None:
-    """While it is open, one call every five seconds looks whether the provider is back."""
+    """While it is open, one call in five seconds looks whether the provider is back."""
     breaker = Breaker(failures=3, rest=5 * SECOND)
     for _ in range(3):
         assert breaker.allows(NOON) == NOON
@@ -58,6 +58,20 @@ def test_a_breaker_opens_after_failures_in_a_row_and_one_success_closes_it() -> 
     breaker.heard(later, well=True)
     assert (was_open, breaker.is_open) == (True, False)
     assert breaker.allows(NOON + MINUTE) == NOON + MINUTE
+
+
+def test_a_breaker_rests_longer_after_each_look_that_failed_and_not_for_the_calls_that_were_under_way() -> None:
+    """A provider that is down for the night is asked twice a minute; sixteen calls that fail together are one failure."""
+    breaker = Breaker(failures=3, rest=SECOND, longest=4 * SECOND)
+    for _ in range(16):
+        breaker.heard(NOON, well=False)
+    looks, now = [], NOON
+    for _ in range(5):
+        now = breaker.allows(now)
+        assert breaker.allows(now) == now
+        breaker.heard(now, well=False)
+        looks.append((now - NOON) // SECOND)
+    assert looks == [1, 3, 7, 11, 15]
 
 
 def test_failures_that_are_not_in_a_row_open_nothing() -> None:

@@ -36,7 +36,7 @@ class MailServer:
 
     def messages(self) -> list[EmailMessage]:
         """Read what came."""
-        return [message_from_bytes(letter, policy=policy.default) for letter in self.letters]  # type: ignore[arg-type, misc]
+        return [message_from_bytes(letter, policy=policy.default) for letter in self.letters]
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: Any, session: Session, envelope: Envelope, address: str, options: list[str]

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from cli.render import TEMPLATES
 from rendering.problems import TemplateError
 from rendering.renderer import Renderer
 from rendering.template_data import template_data
-from rendering.template_folder import shop_of, template_folder
+from rendering.template_folder import BUILT_IN, shop_of, template_folder
 from state.letters import Email
 from state.outputs import Trigger
 
@@ -25,7 +24,7 @@ LINKS = {
     "unsubscribe": "https://mail.example/u/one",
     "view_in_browser": "https://mail.example/v/one?a=1&b=2",
 }
-LOAD = template_folder(TEMPLATES)
+LOAD = template_folder(BUILT_IN)
 SHOP = shop_of(LOAD)
 RENDERER = Renderer(LOAD)
 CATALOGUE = {"P-2": {"price": "74.0", "stock": "2"}}

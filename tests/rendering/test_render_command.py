@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from PIL import Image
 
-from cli.render import BROWSERS, TEMPLATES, browser, render
+from cli.render import BROWSERS, browser, render
 from connectors.redis_profiles import profile_key
+from rendering.template_folder import BUILT_IN
 from tests.rendering.samples import product, trigger
 
 
@@ -28,7 +29,7 @@ def _chromium() -> None:
 
 def test_without_a_user_somebody_is_made_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A template can be looked at before there is a shop."""
-    for template in sorted(file.stem for file in TEMPLATES.glob("*.mjml")):
+    for template in sorted(file.stem for file in BUILT_IN.glob("*.mjml")):
         render(template, out=tmp_path / "x.html")
         said = capsys.readouterr().out
         assert said.startswith("Subject: ")

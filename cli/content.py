@@ -1,0 +1,145 @@
+"""`waxmark content`: what emails show when they are opened, and their unsubscribe links, in the foreground."""
+
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from time import time_ns
+from types import FrameType
+
+import uvicorn
+import uvloop
+
+from api.content.app import application
+from api.content.now import Shop, parsed_locale
+from api.content.pictures import Pictures
+from api.content.typeface import Typeface
+from connectors import logs
+from connectors.catalogue import AsyncCatalogue
+from connectors.kafka_append import KafkaAppender
+from connectors.kafka_client import configured
+from connectors.redis_append import RedisAppender
+from connectors.settings import Settings
+from rendering.signed import Seals
+
+SECRET = "WAXMARK_CONTENT_SECRET"  # noqa: S105 - a variable's name
+
+_log = logging.getLogger("waxmark.content")
+
+
+def content(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8090,
+    share_port: bool = False,
+    shop_name: str = "",
+    shop_url: str = "",
+    currency: str = "",
+    locale: str = "en_US",
+    font: Path | None = None,
+    bold_font: Path | None = None,
+) -> None:
+    """Serve what emails show when they are opened, and their unsubscribe links, until SIGTERM or Ctrl-C.
+
+    WAXMARK_CONTENT_SECRET is the secret that delivery writes the links with; several with commas between them, the newest
+    first, while one replaces another.
+
+    Example: `WAXMARK_CONTENT_SECRET=$(openssl rand -base64 32) waxmark content --port 8090`
+
+    Parameters
+    ----------
+    host
+        The interface to listen on.
+    port
+        The port; 0 takes a free one.
+    share_port
+        Let several processes listen on the port, one for each core.
+    shop_name
+        The shop's name, on pages.
+    shop_url
+        Where pages lead back to.
+    currency
+        Of prices that come without one, as in EUR.
+    locale
+        How money is written, as in de_DE.
+    font
+        A font file for pictures, for scripts that DejaVu Sans has not.
+    bold_font
+        The same in bold.
+    """
+    logs.configure(always={"process": "content"})
+    settings = Settings()
+    seals = seals_of(os.environ)
+    shop = _shop(shop_name, shop_url, currency, locale)
+    pictures = Pictures(Typeface(font, bold_font), shop.locale)
+    pictures.warm_up()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stopped)
+    with socket.create_server((host, port), backlog=2048, reuse_port=share_port) as listener:
+        uvloop.run(_serve(seals, pictures, shop, settings, listener))
+    _log.info("stopped")
+
+
+def seals_of(environment: Mapping[str, str]) -> Seals:
+    """Read the secrets. Raises ValueError in one clear line."""
+    try:
+        return Seals(environment.get(SECRET, "").split(","))
+    except ValueError as error:
+        raise ValueError(f"{SECRET}: {error}; make one by: openssl rand -base64 32") from None
+
+
+def _shop(name: str, url: str, currency: str, locale: str) -> Shop:
+    if url and not url.startswith(("https://", "http://")):
+        raise ValueError(f"--shop-url: {url} does not begin with https:// or http://")
+    if currency and not (
+        len(currency) == len("EUR") and currency.isascii() and currency.isalpha() and currency.isupper()
+    ):
+        raise ValueError(f"--currency: {currency} is no three capital letters, as in EUR")
+    parsed_locale(locale)
+    return Shop(name, url, currency, locale)
+
+
+def _stopped(number: int, frame: FrameType | None) -> None:
+    """Do nothing: uvicorn stops gracefully, then raises the signal once more, which would end us with its code."""
+
+
+async def _serve(seals: Seals, pictures: Pictures, shop: Shop, settings: Settings, listener: socket.socket) -> None:
+    catalogue = AsyncCatalogue(settings.redis)
+    async with _log_of(settings) as log:
+        config = uvicorn.Config(
+            application(seals, catalogue, log, pictures, shop, _now),
+            interface="asgi3",
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,  # whoever has a path may open it
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=75,  # longer than a load balancer keeps a connection that it may still use
+            timeout_graceful_shutdown=10,
+        )
+        host, port = listener.getsockname()[:2]
+        # As in the collector: a request leaves no cycles behind, and what was loaded at the start stays.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        _log.info("serving content", extra={"host": host, "port": port})
+        await uvicorn.Server(config).serve(sockets=[listener])
+    await catalogue.close()
+
+
+def _log_of(settings: Settings) -> RedisAppender | KafkaAppender:
+    queue = settings.collect_queue_megabytes * 1024 * 1024
+    if settings.kafka is None:
+        return RedisAppender(settings.redis, settings.partitions, queue_bytes=queue)
+    return KafkaAppender(configured(settings, os.environ), settings.partitions, queue_bytes=queue)
+
+
+def _now() -> int:
+    return time_ns() // 1_000
