@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint format bench bench-churn bench-collector chaos image lock clean
+.PHONY: help demo test lint format bench bench-churn bench-collector bench-content bench-delivery bench-growth chaos image lock clean
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -50,6 +50,16 @@ bench-churn: $(READY) ## Judge the churn models on two real shops, against model
 
 bench-collector: $(READY) ## Measure the collector on one core by Locust, beside the bare server that it runs on
 	@exec $(BIN)/python -m benchmarks.collector
+
+bench-delivery: $(READY) ## Kill delivery and its providers over 10,000 triggers, then time an email from its cause at 200 a second
+	@$(BIN)/python -m benchmarks.delivery
+	@exec $(BIN)/python -m benchmarks.delivery_latency
+
+bench-content: $(READY) ## Measure what emails load when they are opened
+	@exec $(BIN)/python -m benchmarks.content
+
+bench-growth: $(READY) ## Measure memory, snapshots, resuming and the cost of an event from 10,000 to 3 million users
+	@exec $(BIN)/python -m benchmarks.growth
 
 image: ## Build the container image; without docker on a base from Debian's packages, as root
 	@.ci/image

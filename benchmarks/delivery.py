@@ -74,23 +74,27 @@ class Stage:
         self._log = (folder / "log.txt").open("ab")
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, **environment: str) -> None:
+    def start(self, name: str) -> None:
         """Start a provider, or delivery."""
         if name == "delivery":
-            command = ["-c", "from cli.main import main; main()", "run", "delivery"]
-            command += ["--providers", str(self.folder / "delivery.yaml")]
-        else:
-            command = ["-m", "benchmarks.esps", name, str(self.ports[name]), str(self.ledger(name))]
-            command += ["--calm"] * self._calm
+            self._running[name] = self.process("run", "delivery", "--providers", str(self.folder / "delivery.yaml"))
+            return
+        command = ["-m", "benchmarks.esps", name, str(self.ports[name]), str(self.ledger(name))]
+        self._running[name] = self._started([*command, *["--calm"] * self._calm])
+
+    def process(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a `waxmark` command on this stage; whoever did so ends it."""
+        return self._started(["-c", "from cli.main import main; main()", *command], **environment)
+
+    def _started(self, command: list[str], **environment: str) -> subprocess.Popen[bytes]:
         own = {
             "WAXMARK_REDIS": self.url,
             "WAXMARK_PARTITIONS": str(PARTITIONS),
             "BENCH_KEY": "re_key",
             "WAXMARK_CONTENT_SECRET": "a-secret-of-sixteen-or-more",
         } | environment
-        self._running[name] = subprocess.Popen(
-            [sys.executable, *command], env=os.environ | own, cwd=ROOT, stdout=self._log, stderr=self._log
-        )
+        arguments = [sys.executable, *command]
+        return subprocess.Popen(arguments, env=os.environ | own, cwd=ROOT, stdout=self._log, stderr=self._log)
 
     def kill(self, name: str) -> None:
         """SIGKILL."""

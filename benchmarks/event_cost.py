@@ -1,8 +1,8 @@
 """What an event costs, part by part, on one worker with a real Redis: `python -m benchmarks.event_cost`.
 
 CPU seconds of this process, per event. The parts are measured by running ever more of the pipeline over the same records, so
-they add up to the whole; the collector of garbage is set as a worker sets it. Of several runs over the same batches, the lowest figure of each batch counts: what else runs on the
-machine only adds. The medians of whole runs are printed beside.
+they add up to the whole; the garbage collector is set as a worker sets it. Of several runs over the same batches, the lowest
+figure of each batch counts: what else runs on the machine only adds. The medians of whole runs are printed beside.
 """
 
 import json
