@@ -249,10 +249,15 @@ class ChurnMachine:
         scorers = self._scorers.get(user.tenant)
         if not scorers:
             return {}
-        champion = scorers.get(self._champion(user.tenant))
-        if champion is not None:
-            user.churn.reasons = champion.explained(x)[1]
-        return {name: (scorer.version, scorer.score(x)) for name, scorer in scorers.items()}
+        named = self._champion(user.tenant)
+        scores = {}
+        for name, scorer in scorers.items():
+            if name == named:
+                score, user.churn.reasons = scorer.explained(x)
+            else:
+                score = scorer.score(x)
+            scores[name] = scorer.version, score
+        return scores
 
     def _answered(self, user: Customer, question: Question, now: int) -> Example:
         size = len(question.features) // 4
