@@ -1,6 +1,5 @@
 """`waxmark content`: what emails show when they are opened, and their unsubscribe links, in the foreground."""
 
-import gc
 import logging
 import os
 import signal
@@ -17,13 +16,14 @@ from api.content.app import application
 from api.content.now import Shop, parsed_locale
 from api.content.pictures import Pictures
 from api.content.typeface import Typeface
-from connectors import logs
+from connectors import garbage, logs
 from connectors.catalogue import AsyncCatalogue
 from connectors.kafka_append import KafkaAppender
 from connectors.kafka_client import configured
 from connectors.redis_append import RedisAppender
 from connectors.settings import Settings
 from rendering.signed import Seals
+from rendering.template_folder import BUILT_IN, shop_of, template_folder
 
 SECRET = "WAXMARK_CONTENT_SECRET"  # noqa: S105 - a variable's name
 
@@ -35,10 +35,11 @@ def content(
     host: str = "127.0.0.1",
     port: int = 8090,
     share_port: bool = False,
-    shop_name: str = "",
-    shop_url: str = "",
-    currency: str = "",
-    locale: str = "en_US",
+    templates: Path = BUILT_IN,
+    shop_name: str | None = None,
+    shop_url: str | None = None,
+    currency: str | None = None,
+    locale: str | None = None,
     font: Path | None = None,
     bold_font: Path | None = None,
 ) -> None:
@@ -57,6 +58,8 @@ def content(
         The port; 0 takes a free one.
     share_port
         Let several processes listen on the port, one for each core.
+    templates
+        The folder with the templates of emails; its shop.yaml says what is not said here.
     shop_name
         The shop's name, on pages.
     shop_url
@@ -73,7 +76,10 @@ def content(
     logs.configure(always={"process": "content"})
     settings = Settings()
     seals = seals_of(os.environ)
-    shop = _shop(shop_name, shop_url, currency, locale)
+    told = shop_of(template_folder(templates))
+    given = {"name": shop_name, "url": shop_url, "currency": currency, "locale": locale}
+    said = {key: told.get(key, "") if value is None else value for key, value in given.items()}
+    shop = _shop(said["name"], said["url"], said["currency"], said["locale"] or "en_US")
     pictures = Pictures(Typeface(font, bold_font), shop.locale)
     pictures.warm_up()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -125,10 +131,7 @@ async def _serve(seals: Seals, pictures: Pictures, shop: Shop, settings: Setting
             timeout_graceful_shutdown=10,
         )
         host, port = listener.getsockname()[:2]
-        # As in the collector: a request leaves no cycles behind, and what was loaded at the start stays.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        garbage.calm()
         _log.info("serving content", extra={"host": host, "port": port})
         await uvicorn.Server(config).serve(sockets=[listener])
     await catalogue.close()

@@ -1,6 +1,7 @@
 """The `waxmark` command: one line for what goes wrong, and a non-zero code; never a traceback."""
 
 import sys
+from importlib.metadata import version
 
 import cyclopts
 import redis
@@ -21,7 +22,11 @@ from connectors.telemetry import TelemetryError
 from connectors.topics import Fenced
 from operators.hosting import Flooded
 
-app = cyclopts.App(name="waxmark", help="Turn what a customer does into the one email that fits, sent once.")
+app = cyclopts.App(
+    name="waxmark",
+    help="Turn what a customer does into the one email that fits, sent once.",
+    version=lambda: version("waxmark"),
+)
 app.command(demo.demo)
 app.command(run.run)
 app.command(collect.collect)

@@ -12,12 +12,13 @@ import msgspec
 from PIL import Image, ImageChops
 from rich.console import Console
 
+from connectors.catalogue import Catalogue
 from connectors.redis_profiles import profile_key
 from connectors.redis_streams import connect
 from connectors.settings import Settings
 from rendering.problems import Hole
 from rendering.renderer import Renderer
-from rendering.template_data import decoded_profile, template_data
+from rendering.template_data import decoded_profile, product_ids, template_data
 from rendering.template_folder import BUILT_IN, shop_of, template_folder
 from state.clock import DAY, HOUR, to_iso
 from state.outputs import Trigger
@@ -58,6 +59,7 @@ def render(
     """Render a template and print its subject and text part; nothing is sent.
 
     Without --user the person is made up; without --trigger so is what they did, or it is what the user has in the cart now.
+    With --user, prices and stock are the catalogue's of now.
 
     Example: `waxmark render cart-abandonment --user user-17 --png cart.png --width 375`
 
@@ -85,7 +87,7 @@ def render(
     load = template_folder(templates)
     profile = _SAMPLE_PROFILE if user is None else _profile(user, tenant)
     caused = _made_up(template, user, tenant, profile) if trigger is None else _read(trigger)
-    catalogue = _SAMPLE_CATALOGUE if user is None and trigger is None else {}
+    catalogue = _products(caused) if user is not None else _SAMPLE_CATALOGUE if trigger is None else {}
     try:
         email = Renderer(load).render(template, template_data(caused, profile, catalogue, shop_of(load), _SAMPLE_LINKS))
     except Hole as hole:
@@ -142,6 +144,14 @@ def _profile(user: str, tenant: str) -> dict[str, Any]:
     if not fields:
         raise ValueError(f"no profile of {user} (tenant {tenant})")
     return decoded_profile({name.decode(): value.decode() for name, value in fields.items()})
+
+
+def _products(trigger: Trigger) -> dict[str, dict[str, Any]]:
+    catalogue = Catalogue(Settings().redis)
+    try:
+        return catalogue.lookup(trigger.tenant, product_ids(trigger))
+    finally:
+        catalogue.close()
 
 
 def _read(file: Path) -> Trigger:
