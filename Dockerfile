@@ -31,10 +31,11 @@ ENV PATH="/opt/waxmark/bin:${PATH}" \
 USER 10001:10001
 WORKDIR /var/lib/waxmark
 VOLUME ["/var/lib/waxmark"]
-EXPOSE 8080 9464
-# A worker answers on the first port, the collector on the second.
+EXPOSE 8080 8090 9464
+# A worker answers on the first port, the collector on the second, content on the third.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-m", "connectors.probe", "http://127.0.0.1:9464/healthz", "http://127.0.0.1:8080/healthz"]
+    CMD ["python", "-m", "connectors.probe", "http://127.0.0.1:9464/healthz", "http://127.0.0.1:8080/healthz", \
+         "http://127.0.0.1:8090/healthz"]
 # An init as process 1 hands signals on and reaps what the supervised workers leave behind.
 ENTRYPOINT ["dumb-init", "--single-child", "--", "waxmark"]
 CMD ["--help"]

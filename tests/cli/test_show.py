@@ -7,7 +7,7 @@ import sys
 
 from connectors.redis_streams import connect, stream
 from connectors.topics import DELIVERIES, TRIGGERS
-from state.deliveries import Attempt, Outcome, Status, encode
+from state.deliveries import Attempt, Delivery, Outcome, Status, encode
 from tests.delivery.lettering import NOON, trigger, written
 
 
@@ -27,7 +27,7 @@ def lines(redis_url: str, *arguments: str) -> list[dict[str, object]]:
 def test_triggers_and_how_they_ended_are_printed_whole(redis_url: str) -> None:
     """One JSON document a line, for jq; attempts are not outcomes; what was rejected can be looked into."""
     ann, ben = trigger("ann", payload={"note": "[bold]x[/bold] " + "long " * 100}), trigger("ben")
-    records = [
+    records: list[Delivery] = [
         Attempt(ann.trigger_id, "mail", 1, NOON),
         Outcome(ann.trigger_id, NOON, Status.ACCEPTED, user_id="ann"),
         Outcome(ben.trigger_id, NOON, Status.REJECTED, "550", user_id="ben", trigger={"user_id": "ben"}),
