@@ -43,20 +43,20 @@ def main() -> None:
     size = Settings().batch_records
     garbage.calm()
     with tempfile.TemporaryDirectory() as folder, redis_server.running(Path(folder) / "redis") as url:
-        records = _log(Path(folder) / "log.jsonl")
+        records = log(Path(folder) / "log.jsonl")
         batches = [records[start : start + size] for start in range(0, len(records), size)]
         length = statistics.median(len(record.value) for record in records)
         print(f"{len(records)} events, median {length:.0f} bytes, batches of {size}, {RUNS} runs; CPU us an event")
         no_campaigns = [batches[0][1:], *batches[1:]]  # the first record puts them in force
         stages: dict[str, tuple[Callable[[], Stage], list[list[Record]]]] = {
-            "JSON and types (wire)": (lambda: _wire, batches),
+            "JSON and types (wire)": (lambda: wire, batches),
             "validation (event)": (lambda: _decode, batches),
-            "identity, dedup, machines, profiles": (_fold, no_campaigns),
-            "campaigns and policy": (_fold, batches),
-            "profiles, triggers, decisions to Redis": (lambda: _written(url, Fold(Shard(0), Limits())), batches),
-            "churn: features, examples, scores": (lambda: _written(url, _scoring()), batches),
+            "identity, dedup, machines, profiles": (folded, no_campaigns),
+            "campaigns and policy": (folded, batches),
+            "profiles, triggers, decisions to Redis": (lambda: _written(url, plain()), batches),
+            "churn: features, examples, scores": (lambda: _written(url, scoring()), batches),
         }
-        figures = {name: _measured(stage, over, len(records)) for name, (stage, over) in stages.items()}
+        figures = {name: measured(stage, over, len(records)) for name, (stage, over) in stages.items()}
     before = 0.0
     for name, (lowest, median) in figures.items():
         print(f"{name:40} adds {lowest - before:6.2f}, so far {lowest:6.2f} (median of whole runs {median:.2f})")
@@ -68,14 +68,15 @@ def main() -> None:
     (RESULTS / "event_cost.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def _log(path: Path) -> list[Record]:
+def log(path: Path, events: int = EVENTS) -> list[Record]:
+    """Simulate a shop's log, campaigns first."""
     campaigns = campaign_file.load(ROOT / "campaigns.yaml")
     shop = Shop(known_only=True, rate=1000)
-    write_log(path, shop, 1, partitions=1, events=EVENTS, campaigns=campaigns, start=START)
+    write_log(path, shop, 1, partitions=1, events=events, campaigns=campaigns, start=START)
     return [record for _, record in logfile.read(path)]
 
 
-def _measured(stage: Callable[[], Stage], batches: list[list[Record]], events: int) -> tuple[float, float]:
+def measured(stage: Callable[[], Stage], batches: list[list[Record]], events: int) -> tuple[float, float]:
     """Run a stage several times; return the sum of each batch's lowest and the median sum, in microseconds an event."""
     runs = []
     for _ in range(RUNS):
@@ -89,7 +90,8 @@ def _measured(stage: Callable[[], Stage], batches: list[list[Record]], events: i
     return lowest / events * 1e6, statistics.median(map(sum, runs)) / events * 1e6
 
 
-def _wire(records: list[Record]) -> None:
+def wire(records: list[Record]) -> None:
+    """Decode records as JSON into types, and no more: the floor."""
     for record in records:
         try:
             decoder.decode(record.value)
@@ -102,12 +104,18 @@ def _decode(records: list[Record]) -> None:
         decode(record.value, record.log_time)
 
 
-def _fold() -> Stage:
-    fold = Fold(Shard(0), Limits())
+def plain() -> Fold:
+    """Build the fold without churn."""
+    return Fold(Shard(0), Limits())
+
+
+def folded() -> Stage:
+    """Fold records."""
+    fold = plain()
     return lambda records: fold.apply(Batch(0, records, 0))
 
 
-def _scoring() -> Fold:
+def scoring() -> Fold:
     """Build the fold as it runs: with a champion in force, a logistic regression over all features."""
     fold = Fold(Shard(0), Limits(), churn_over(Settings()))
     numbers = {"base_rate": 0.5, "bias": -1.0}

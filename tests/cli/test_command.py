@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,13 @@ def test_what_goes_wrong_is_said_in_a_line_and_a_code(arguments: list[str], said
     assert done.returncode != 0
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_version_is_the_one_that_is_installed() -> None:
+    """It was said to be 0.0.0: the command's package has another name than the distribution."""
+    done = waxmark("--version")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (done.returncode, done.stdout.strip()) == (0, project["version"])
 
 
 def test_a_setting_that_makes_no_sense_is_named() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -9,16 +10,28 @@ from unittest.mock import patch
 import cyclopts
 import msgspec
 from pydantic import ValidationError
+from starlette.routing import Route
 
+from api.content.app import application
+from api.content.now import Shop
+from api.content.pictures import Pictures
+from api.content.typeface import Typeface
 from cli.main import app
+from connectors.catalogue import AsyncCatalogue
 from connectors.health import Health, answering
 from connectors.kafka_client import KafkaRefused, configured
 from connectors.recorder import Metrics
+from connectors.redis_append import RedisAppender
 from connectors.settings import Settings
+from rendering.signed import Seals
 from tests.deploy.manifests import ROOT, Container
 
 SETTINGS = {f"WAXMARK_{field.upper()}" for field in Settings.model_fields}
-ANYTHING = {"WAXMARK_PROCESS_ID": "0", "WAXMARK_REDIS": "redis://:secret@redis:6379/0"}
+ANYTHING = {
+    "WAXMARK_CONTENT_SECRET": "a-secret-for-the-tests",
+    "WAXMARK_PROCESS_ID": "0",
+    "WAXMARK_REDIS": "redis://:secret@redis:6379/0",
+}
 """What stands in for values that only the cluster knows."""
 
 
@@ -58,10 +71,9 @@ def _settings(container: Container) -> Iterator[str]:
 
 def _ports(container: Container) -> Iterator[str]:
     ports = container.ports
-    if container.args[:1] == ["collect"] and "--port" in container.args:
-        port = int(container.args[container.args.index("--port") + 1])
-        if ports.get("http") != port:
-            yield f"listens on {port}, the port http is {ports.get('http')}"
+    listens = listening(container.args)
+    if listens is not None and ports.get("http") != listens:
+        yield f"listens on {listens}, the port http is {ports.get('http')}"
     metrics = container.env.get("WAXMARK_METRICS_PORT")
     if "metrics" in ports and str(ports["metrics"]) != metrics:
         yield f"serves metrics on {metrics}, the port metrics is {ports['metrics']}"
@@ -93,12 +105,23 @@ def _probes(container: Container) -> Iterator[str]:
             continue
         if probe["port"] not in container.ports:
             yield f"{kind} asks the port {probe['port']}, which there is not"
-        elif not answers(probe["port"], probe["path"]):
+        elif not answers(container.args[0], probe["port"], probe["path"]):
             yield f"{kind} asks for {probe['path']}, which nobody answers"
 
 
-def answers(port: str, path: str) -> bool:
-    """Tell whether a path is served: by the collector's API on http, by the worker's health on metrics."""
+def listening(args: list[str]) -> int | None:
+    """Read the port that a command is told to serve HTTP on, however it is told; None where it serves none."""
+    try:
+        _, bound, _ = app.parse_args(args, print_error=False, exit_on_error=False)
+    except cyclopts.CycloptsError:
+        return None
+    return bound.arguments.get("port")
+
+
+def answers(command: str, port: str, path: str) -> bool:
+    """Tell whether a path is served: by the collector's or content's API on http, by the process's health on metrics."""
+    if (command, port) == ("content", "http"):
+        return path in _content_paths()
     if port == "http":
         contract = msgspec.json.decode((ROOT / "schemas" / "openapi.json").read_bytes())
         return path in contract["paths"]
@@ -110,3 +133,18 @@ def answers(port: str, path: str) -> bool:
 
     list(answering(rest, Health(Metrics()), lambda: 0)({"PATH_INFO": path}, lambda *_: None))
     return not passed_on
+
+
+@cache
+def _content_paths() -> frozenset[str]:
+    """List what content serves; nothing is connected to."""
+    redis = ANYTHING["WAXMARK_REDIS"]
+    served = application(
+        Seals([ANYTHING["WAXMARK_CONTENT_SECRET"]]),
+        AsyncCatalogue(redis),
+        RedisAppender(redis, 1),
+        Pictures(Typeface(), "en_US"),
+        Shop("", "", "", "en_US"),
+        lambda: 0,
+    )
+    return frozenset(route.path for route in served.routes if isinstance(route, Route))

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from connectors import delivery_file
+from connectors.esp.options import SmtpOptions
 from connectors.settings import Settings
+from rendering.signed import Seals
 from tests.deploy.manifests import ROOT, Container
 from tests.deploy.promises import answers, complaints
 from tests.deploy.tools import require
@@ -27,6 +30,9 @@ def container(name: str) -> Container:
         assert not source.startswith(".") or (ROOT / source).exists(), f"{source} is mounted and does not exist"
         assert source.startswith(".") or source in COMPOSE["volumes"], f"{source} is no volume"
         mounts[target] = {}
+    for config in service.get("configs", []):
+        assert config["source"] in COMPOSE["configs"], f"{config['source']} is no config"
+        mounts[config["target"]] = {}
     published = [{"name": "http", "containerPort": int(port.rpartition(":")[2])} for port in service.get("ports", [])]
     spec = {"args": service["command"], "ports": published}
     return Container(name, spec, service, service["environment"], frozenset(), mounts)
@@ -34,8 +40,8 @@ def container(name: str) -> Container:
 
 def test_all_of_the_product_is_there() -> None:
     """And what watches it."""
-    assert set(OURS) == {"topics", "collector", "personalization", "learning"}
-    assert {"kafka", "redis", "prometheus", "grafana", "jaeger"} <= SERVICES.keys()
+    assert set(OURS) == {"topics", "collector", "personalization", "learning", "delivery", "content"}
+    assert {"kafka", "redis", "mail", "prometheus", "grafana", "jaeger"} <= SERVICES.keys()
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -57,13 +63,22 @@ def test_every_service_that_stays_has_a_health_check_and_waits_for_what_has_one(
         assert condition.get("condition", wanted) == wanted
 
 
-@pytest.mark.parametrize(("name", "port"), [("collector", "http"), ("personalization", "metrics")])
+@pytest.mark.parametrize(
+    ("name", "port"),
+    [
+        ("collector", "http"),
+        ("content", "http"),
+        ("personalization", "metrics"),
+        ("learning", "metrics"),
+        ("delivery", "metrics"),
+    ],
+)
 def test_the_health_checks_ask_what_is_answered(name: str, port: str) -> None:
     """By the program of the image, on the port that the service listens on."""
     *program, url = SERVICES[name]["healthcheck"]["test"]
     assert program == ["CMD", "python", "-m", "connectors.probe"]
     host, _, path = url.removeprefix("http://").partition("/")
-    assert answers(port, f"/{path}")
+    assert answers(SERVICES[name]["command"][0], port, f"/{path}")
     environment, command = SERVICES[name]["environment"], SERVICES[name]["command"]
     listens = environment["WAXMARK_METRICS_PORT"] if port == "metrics" else command[command.index("--port") + 1]
     assert host == f"127.0.0.1:{listens}"
@@ -78,21 +93,56 @@ def test_our_containers_are_read_only_and_without_capabilities(name: str) -> Non
     assert service["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_the_last_snapshot_has_its_time() -> None:
+def grace(name: str) -> int:
+    """How long a service may take to stop."""
+    return int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+
+
+@pytest.mark.parametrize("name", ["personalization", "learning"])
+def test_the_last_snapshot_has_its_time(name: str) -> None:
     """Compose kills after ten seconds unless told otherwise."""
-    grace = int(SERVICES["personalization"]["stop_grace_period"].removesuffix("s"))
-    assert grace >= Settings.model_fields["stop_seconds"].default + Settings.model_fields["snapshot_seconds"].default
+    assert (
+        grace(name) >= Settings.model_fields["stop_seconds"].default + Settings.model_fields["snapshot_seconds"].default
+    )
+
+
+def test_the_providers_of_compose_are_services_of_it_and_calls_under_way_have_their_time(tmp_path: Path) -> None:
+    """Where its own file sent emails to 127.0.0.1, they went nowhere: in a container that is the container."""
+    file = tmp_path / "delivery.yaml"
+    file.write_text(COMPOSE["configs"]["delivery"]["content"])
+    plan = delivery_file.load(file, {})
+    for options in plan.providers.values():
+        assert isinstance(options, SmtpOptions)
+        assert options.host in SERVICES
+        assert options.host in SERVICES["delivery"]["depends_on"], "it is there before the first email"
+    assert grace("delivery") > max(options.timeout for options in plan.providers.values())
+    assert plan.content is not None
+    published = SERVICES["content"]["ports"][0].split(":")[1]
+    assert plan.content.url == f"http://localhost:{published}", "links are opened from outside"
+
+
+def test_content_reads_the_links_that_delivery_writes() -> None:
+    """They have one secret, and take the shop from the same templates."""
+    written, read = (SERVICES[name]["environment"]["WAXMARK_CONTENT_SECRET"] for name in ("delivery", "content"))
+    assert written == read
+    Seals([read])
+    assert not {"--templates", "--shop-name", "--currency"} & {
+        part for name in ("delivery", "content") for part in SERVICES[name]["command"]
+    }
 
 
 def test_prometheus_is_told_where_every_process_serves_its_metrics(tmp_path: Path) -> None:
     """Each worker has a port of its own, one after the other; and Prometheus' own tool accepts the configuration."""
     text = COMPOSE["configs"]["prometheus"]["content"]
-    scraped = yaml.safe_load(text)["scrape_configs"][0]["static_configs"][0]["targets"]
+    scraped = {
+        each["labels"]["component"]: each["targets"]
+        for each in yaml.safe_load(text)["scrape_configs"][0]["static_configs"]
+    }
     command = shlex.join(SERVICES["personalization"]["command"])
     workers = int(command.split("--workers ")[1])
     first = int(SERVICES["personalization"]["environment"]["WAXMARK_METRICS_PORT"])
-    collector = SERVICES["collector"]["environment"]["WAXMARK_METRICS_PORT"]
-    assert scraped == [*(f"personalization:{first + n}" for n in range(workers)), f"collector:{collector}"]
+    alone = {name: [f"{name}:{first}"] for name in ("learning", "delivery", "collector")}
+    assert scraped == alone | {"personalization": [f"personalization:{first + n}" for n in range(workers)]}
     require("promtool", "it is in Debian's package of Prometheus")
     file = tmp_path / "prometheus.yml"
     file.write_text(text.replace("/etc/prometheus/alerts.yaml", str(ROOT / "k8s/monitoring/alerts.yaml")))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,15 @@ for command in json.loads(sys.argv[1]):
 """
     said = ran("buildah", "run", container, "--", "python", "-c", script, json.dumps(all_of_them))
     assert said.count("Usage: ") == len(all_of_them)
+
+
+def test_it_says_its_version_and_has_the_templates(container: str) -> None:
+    """What is not imported as code is easily left out of a wheel, or of what the build is sent."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert ran("buildah", "run", container, "--", "waxmark", "--version").strip() == version
+    script = "from rendering.template_folder import BUILT_IN as b; print(*sorted(p.name for p in b.rglob('*.*ml')))"
+    there = ran("buildah", "run", container, "--", "python", "-c", script).split()
+    assert there == sorted(path.name for path in (ROOT / "templates").rglob("*.*ml"))
 
 
 def test_a_replay_inside_decides_the_very_same_as_one_outside(container: str, tmp_path: Path) -> None:

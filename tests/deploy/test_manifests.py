@@ -1,16 +1,27 @@
 """Kubernetes: every overlay builds, is valid, and says nothing that the code does not know."""
 
 import copy
+import os
+import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from connectors import campaign_file
+from connectors import campaign_file, delivery_file
+from connectors.delivery_model import Delivery
+from connectors.esp.opening import mailbox
+from connectors.esp.options import SmtpOptions
 from connectors.settings import Settings
+from rendering.renderer import Renderer
+from rendering.template_folder import BUILT_IN, shop_of, template_folder
 from tests.deploy import manifests
 from tests.deploy.manifests import BUILT, FOREIGN, ROOT, Container, Invalid, built, containers, of_kind, validate
 from tests.deploy.promises import complaints
@@ -71,6 +82,10 @@ SPOILED: dict[str, tuple[Callable[[Container], Container], str]] = {
     "a file": (
         lambda c: c._replace(spec=c.spec | {"args": [*c.args[:-1], "/etc/waxmark/campaigns/other.yaml"]}),
         "is not in campaigns.yaml",
+    ),
+    "a port of the HTTP service": (
+        lambda c: c._replace(spec=c.spec | {"args": ["content", "--port=8091"]}),
+        "listens on 8091, the port http is None",
     ),
     "a probe": (
         lambda c: c._replace(spec=c.spec | {"livenessProbe": {"httpGet": {"path": "/health", "port": "metrics"}}}),
@@ -184,7 +199,7 @@ def test_only_what_holds_no_state_is_scaled_by_load() -> None:
     everything = built("overlays/production")
     scaled = {each["spec"]["scaleTargetRef"]["name"] for each in of_kind(everything, "ScaledObject")}
     deployments = {each["metadata"]["name"]: each["spec"] for each in of_kind(everything, "Deployment")}
-    assert scaled
+    assert scaled == {"waxmark-collector", "waxmark-content"}
     for name in scaled:
         assert "replicas" not in deployments[name], "two would own the number"
         assert not any("persistentVolumeClaim" in volume for volume in deployments[name]["template"]["spec"]["volumes"])
@@ -250,3 +265,166 @@ def test_the_operator_gets_the_very_rules_that_prometheus_reads() -> None:
     """They stand twice, as kustomize cannot put one file into another."""
     plain = yaml.safe_load((ROOT / "k8s/monitoring/alerts.yaml").read_text())
     assert yaml.safe_load((ROOT / "k8s/monitoring/prometheus-rule.yaml").read_text())["spec"] == plain
+
+
+def secret() -> str:
+    """Make a secret that a key for DKIM may be too."""
+    unencrypted = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Ed25519PrivateKey.generate().private_bytes(*unencrypted).decode().strip().replace("\n", "\\n")
+
+
+def plan_of(overlay: str) -> Delivery:
+    """Read the overlay's file of providers as delivery does, with something for each secret that it names."""
+    path = ROOT / "k8s" / overlay / "delivery.yaml"
+    return delivery_file.load(path, dict.fromkeys(re.findall(r"\$\{(\w+)\}", path.read_text()), secret()))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_file_of_providers_is_one_that_delivery_takes(overlay: str) -> None:
+    """It also names no campaign that there is not: a slip would send its emails to the default."""
+    campaigns = campaign_file.load(ROOT / "k8s" / "base" / "campaigns.yaml")
+    plan = plan_of(overlay)
+    assert plan.strangers(campaign.id for campaign in campaigns) == []
+    delivery = settings_of(overlay, "waxmark-delivery/delivery")
+    assert delivery.args[-1] in {f"{mount}/delivery.yaml" for mount in delivery.mounts}
+
+
+def test_development_has_every_key_that_its_files_name() -> None:
+    """Production's are made elsewhere."""
+    secrets = {each["metadata"]["name"]: each.get("data", {}) for each in of_kind(built("overlays/dev"), "Secret")}
+    for container, file in (("waxmark-collector/collector", "keys"), ("waxmark-delivery/delivery", "delivery")):
+        named = set(re.findall(r"\$\{(\w+)\}", (ROOT / f"k8s/overlays/dev/{file}.yaml").read_text()))
+        sources = settings_of("overlays/dev", container).spec["envFrom"]
+        given = {key for source in sources if "secretRef" in source for key in secrets[source["secretRef"]["name"]]}
+        assert named <= given
+
+
+def test_production_says_which_secrets_to_make() -> None:
+    """All that any pod mounts or reads."""
+    text = (ROOT / "k8s/overlays/production/kustomization.yaml").read_text()
+    told = set(re.findall(r"^#   (waxmark-[a-z]+) ", text, re.MULTILINE))
+    wanted = set()
+    for container in containers(built("overlays/production")):
+        wanted |= {each["secretRef"]["name"] for each in container.spec.get("envFrom", []) if "secretRef" in each}
+        sources = [each["valueFrom"] for each in container.spec.get("env", []) if "valueFrom" in each]
+        wanted |= {source["secretKeyRef"]["name"] for source in sources if "secretKeyRef" in source}
+        wanted |= {each["secret"]["secretName"] for each in container.pod.get("volumes", []) if "secret" in each}
+    assert told == wanted
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_delivery_is_one_process_that_ends_before_the_next_begins_and_may_finish_its_calls(overlay: str) -> None:
+    """A provider's pace is one number; and what is cut off by a kill is ambiguous at providers without keys."""
+    spec = chosen("waxmark-delivery", "Deployment", overlay)["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    pod = spec["template"]["spec"]
+    assert not any("persistentVolumeClaim" in volume for volume in pod["volumes"]), "its state is what it writes"
+    assert pod["terminationGracePeriodSeconds"] > max(each.timeout for each in plan_of(overlay).providers.values())
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_only_delivery_is_let_out_to_where_its_file_sends(overlay: str) -> None:
+    """Each provider's port; and nobody else reaches the internet, nor delivery the cluster's network or a cloud's secrets."""
+    policies = of_kind(built(overlay), "NetworkPolicy")
+    let_out: set[int] = set()
+    for policy in policies:
+        labels = policy["spec"]["podSelector"]["matchLabels"]
+        blocks = [
+            to["ipBlock"] for rule in policy["spec"].get("egress", []) for to in rule.get("to", []) if "ipBlock" in to
+        ]
+        if labels.get("app.kubernetes.io/component") == "delivery":
+            rules_ = policy["spec"].get("egress", [])
+            let_out |= {port["port"] for rule in rules_ for port in rule["ports"]}
+            for block in blocks:
+                private = {"10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
+                assert {*block["except"]} >= (private if block["cidr"] == "0.0.0.0/0" else {"fc00::/7", "fe80::/10"})
+        else:
+            assert blocks == [], policy["metadata"]["name"]
+    wanted = set()
+    plan = plan_of(overlay)
+    for options in plan.providers.values():
+        url = urlsplit(str(getattr(options, "url", "https://vendor.example")))
+        wanted.add(mailbox(options, plan.shop).port if isinstance(options, SmtpOptions) else url.port or 443)
+    assert wanted <= let_out
+    if overlay == "overlays/production":
+        assert let_out == {443, 587, 465, 25}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_content_reads_the_links_that_delivery_writes(overlay: str) -> None:
+    """They have one secret, by reference."""
+    references = [
+        each["valueFrom"]
+        for name in ("waxmark-delivery/delivery", "waxmark-content/content")
+        for each in settings_of(overlay, name).spec["env"]
+        if each["name"] == "WAXMARK_CONTENT_SECRET"
+    ]
+    written, read = (each["secretKeyRef"] for each in references)
+    assert written == read
+    assert (re.sub("-[0-9a-z]{10}$", "", read["name"]), read["key"]) == ("waxmark-content", "secret")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_process_that_serves_health_is_probed_and_every_one_with_metrics_is_scraped(overlay: str) -> None:
+    """A part that is added without probes is never restarted, one without a labelled service never seen."""
+    everything = built(overlay)
+    scraped = {
+        each["spec"]["selector"]["app.kubernetes.io/component"]
+        for each in of_kind(everything, "Service")
+        if each["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "waxmark"
+        and "metrics" in {port["name"] for port in each["spec"]["ports"]}
+    }
+    monitoring = {
+        policy["spec"]["podSelector"]["matchLabels"].get("app.kubernetes.io/component")
+        for policy in of_kind(everything, "NetworkPolicy")
+        for rule in policy["spec"].get("ingress", [])
+        if {"port": "metrics", "protocol": "TCP"} in rule["ports"]
+    }
+    assert scraped == monitoring == {"collector", "delivery", "learning", "personalization"}
+    for container in containers(everything):
+        if container.args[0] in {"collect", "content", "run"}:
+            assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.spec.keys(), container.where
+
+
+def test_a_shop_brings_its_own_templates_as_a_component(tmp_path: Path) -> None:
+    """As kubelet lays them out, behind symbolic links, they compile; none of the image's partials is forgotten."""
+    shutil.copytree(BUILT_IN, tmp_path / "shop", ignore=shutil.ignore_patterns("__pycache__"))
+    emails = sorted(path.relative_to(tmp_path) for path in (tmp_path / "shop").glob("*.*"))
+    partials = sorted(path.relative_to(tmp_path) for path in (tmp_path / "shop" / "partials").glob("*.*"))
+    overlay = {
+        "resources": [os.path.relpath(ROOT / "k8s/overlays/dev", tmp_path.resolve())],
+        "components": [os.path.relpath(ROOT / "k8s/templates", tmp_path.resolve())],
+        "namespace": "waxmark-dev",
+        "configMapGenerator": [
+            {"name": "waxmark-templates", "files": list(map(str, emails))},
+            {"name": "waxmark-partials", "files": list(map(str, partials))},
+        ],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    everything = built(str(tmp_path.resolve()))
+    for manifest in everything:
+        validate(manifest)
+    given = {"waxmark-delivery/delivery", "waxmark-content/content"}
+    one, other = (each for each in containers(everything) if each.where in given)
+    for container in (one, other):
+        assert list(complaints(container)) == []
+        assert container.args[-2:] == ["--templates", "/etc/waxmark/templates"]
+    assert one.mounts["/etc/waxmark/templates"] == other.mounts["/etc/waxmark/templates"]
+    maps = {each["metadata"]["name"]: each["data"] for each in of_kind(everything, "ConfigMap")}
+    mounted = tmp_path / "mounted"
+    for source in one.mounts["/etc/waxmark/templates"]["projected"]["sources"]:
+        data = maps[source["configMap"]["name"]]
+        items = source["configMap"].get("items", [{"key": key, "path": key} for key in data])
+        assert {item["key"] for item in items} == data.keys()
+        for item in items:
+            file = mounted / "..data" / item["path"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(data[item["key"]])
+    for path in (mounted / "..data").iterdir():
+        (mounted / path.name).symlink_to(Path("..data") / path.name)
+    load = template_folder(mounted)
+    assert shop_of(load) == shop_of(template_folder(BUILT_IN))
+    names = sorted(path.stem for path in mounted.glob("*.mjml"))
+    assert names == sorted(path.stem for path in BUILT_IN.glob("*.mjml"))
+    for name in names:
+        Renderer(load).compiled(name)
