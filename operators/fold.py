@@ -84,7 +84,11 @@ class Fold:
             if not shard.is_idle_before(now):
                 self._advance(now)
             shard.log_time = now
-            self._take(record, seen)
+            if type(seen) is Event and seen.user_id:
+                self._types.append(seen.type)
+                self._user_event(seen.user_id, seen, record)
+            else:
+                self._take(record, seen)
         self._advance(batch.read_to)
         out.types = Counter(self._types)
         self._types.clear()
@@ -99,15 +103,11 @@ class Fold:
         return out
 
     def _take(self, record: Record, seen: Event | wire.Control | Rejected) -> None:
-        if type(seen) is Event:
-            self._types.append(seen.type)
-            if seen.user_id:
-                self._user_event(seen.user_id, seen, record)
-            else:
+        match seen:
+            case Event():
+                self._types.append(seen.type)
                 visitor = self._visitor(seen.tenant, seen.anonymous_id, record.log_time)
                 self._out.feedback += identity.on_visit(visitor, record, record.value)
-            return
-        match seen:
             case Rejected():
                 self._reject(record, seen)
             case wire.Forward():
@@ -136,14 +136,21 @@ class Fold:
             self._reject(record, mapping)
             return
         key = user_key(event.tenant, user_id)
-        user = shard.find(key)
+        user = shard.live.get(key) or shard.find(key)
         if not isinstance(user, User):
             user = User(event.tenant, user_id, 0)
             shard.add(key, user, now + self._limits.user_retention)
         if is_repeat(user, event.message_id, now):
             out.repeats += 1
         else:
-            self._touch(key, user, event, now)
+            # Written out, since calls cost: which parts of the profile change, and whether the event is late.
+            if now - user.touched > WHOLE_AFTER or event.time < user.engagement.first_at:
+                changed = profile.WHOLE
+            else:
+                changed = profile.CHANGED_BY[event.kind]
+            self._touched[key] = self._touched.get(key, 0) | changed
+            if now - event.time > self._limits.session_gap:
+                out.late += 1
             if event.anonymous_id or event.previous_id:
                 out.feedback += identity.links_of(user, event, via)
             carts_before = len(user.carts.open)
@@ -155,15 +162,6 @@ class Fold:
             if shard.wakes.get(key, NEVER) > now + steps.soonest:
                 shard.wake(key, self._due(user, waits))
         user.touched = now
-
-    def _touch(self, key: str, user: User, event: Event, now: int) -> None:
-        if now - user.touched > WHOLE_AFTER or event.time < user.engagement.first_at:
-            changed = profile.WHOLE
-        else:
-            changed = profile.CHANGED_BY[event.kind]
-        self._touched[key] = self._touched.get(key, 0) | changed
-        if now - event.time > self._limits.session_gap:
-            self._out.late += 1
 
     def _say(self, user: User, outcome: Ended | Late, waits: WaitMachine, place: CausePlace) -> None:
         now = self.shard.log_time

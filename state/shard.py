@@ -41,7 +41,8 @@ class Shard:
 
     `log_time` is the append time of the last record. `wakes` says of each person with something due when to look at them
     next: at the latest at that time, maybe in vain. The heap behind it may hold outdated entries, which are skipped, and
-    rebuilt away when they outnumber the valid ones.
+    rebuilt away when they outnumber the valid ones. `live` holds the people who were touched since the last snapshot, for a
+    look that costs no call; `find` knows all.
     """
 
     def __init__(self, partition: int) -> None:
@@ -51,14 +52,14 @@ class Shard:
         self.models: dict[str, Model] = {}
         self.carts_open = 0
         self._packed: dict[str, bytes] = {}
-        self._live: dict[str, Person] = {}
+        self.live: dict[str, Person] = {}
         self.wakes: dict[str, int] = {}
         self._heap: list[tuple[int, str]] = []
         self._calendar: dict[int, list[str]] = {}
         self._next_day = 2**62
 
     def __len__(self) -> int:
-        return len(self._packed) + len(self._live)
+        return len(self._packed) + len(self.live)
 
     @property
     def timers(self) -> int:
@@ -67,17 +68,17 @@ class Shard:
 
     def find(self, key: str) -> Person | None:
         """Look a person up, unpacking them if they were not touched since the last snapshot."""
-        person = self._live.get(key)
+        person = self.live.get(key)
         if person is None:
             packed = self._packed.pop(key, None)
             if packed is None:
                 return None
-            person = self._live[key] = _person.decode(packed)
+            person = self.live[key] = _person.decode(packed)
         return person
 
     def add(self, key: str, person: Person, look_again: int) -> None:
         """Remember a person, and look on the day of `look_again` whether they may be forgotten."""
-        self._live[key] = person
+        self.live[key] = person
         self.look_again(key, look_again)
 
     def look_again(self, key: str, at: int) -> None:
@@ -88,7 +89,7 @@ class Shard:
 
     def forget(self, key: str) -> None:
         """Forget a person and what was due for them; their place in the calendar lapses by itself."""
-        self._live.pop(key, None)
+        self.live.pop(key, None)
         self._packed.pop(key, None)
         self.wakes.pop(key, None)
 
@@ -147,9 +148,9 @@ class Shard:
 
     def snapshot(self) -> bytes:
         """Write the shard down, and pack everybody."""
-        for key, person in self._live.items():
+        for key, person in self.live.items():
             self._packed[key] = _encode(person)
-        self._live.clear()
+        self.live.clear()
         return _encode(
             Snapshot(
                 upcasts.VERSION,
