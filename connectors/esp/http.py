@@ -6,6 +6,7 @@ from datetime import datetime
 from email.utils import parseaddr, parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import msgspec
@@ -142,7 +143,9 @@ class HttpEsp:
         try:
             asked = self._vendor.request(letter)
         except Unfit as unfit:
-            return Answer(Verdict.REJECTED, str(unfit))
+            return Answer(Verdict.REJECTED, _without(str(unfit), letter))
+        if _climbs(asked.url):
+            return Answer(Verdict.REJECTED, "no call can be written: its address would lead elsewhere")
         calling = self._session.request(
             asked.method,
             asked.url,
@@ -192,6 +195,14 @@ class HttpEsp:
         except ValueError:
             return None
         return min(max(0.0, (to_micros(when) - self._clock()) / SECOND), _MOST_RETRY_AFTER)
+
+
+def _climbs(url: str) -> bool:
+    """Tell whether a part of the path is a dot or two, such as somebody's id: it would be resolved, into another call."""
+    try:
+        return any(unquote(part) in {".", ".."} for part in urlsplit(url).path.split("/"))
+    except ValueError:  # no address at all, which is told apart when it is called
+        return False
 
 
 def _without(reason: str, letter: Letter) -> str:

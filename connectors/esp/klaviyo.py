@@ -3,13 +3,16 @@
 Never its bulk call: there, one repeated event fails all that came with it.
 """
 
-from typing import Any, ClassVar
+import re
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from connectors.esp.attributes import attributes
 from connectors.esp.http import DAY_LESS_MARGIN, Heard, Request, judged
 from state.letters import Answer, Letter, Unfit
+
+_CURRENCY: Final = re.compile("[A-Z]{3}")
 
 
 class Klaviyo(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +46,8 @@ class Klaviyo(msgspec.Struct, frozen=True, kw_only=True):
         }
         if isinstance(total := shown.get("total"), int | float):
             event["value"] = total
-            if currency := shown.get("currency"):
+            # A website may write "€" or "eur"; the whole event would be refused for it.
+            if _CURRENCY.fullmatch(currency := str(shown.get("currency", "")).upper()):
                 event["value_currency"] = currency
         headers = {
             "Authorization": f"Klaviyo-API-Key {self.key}",

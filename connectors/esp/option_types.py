@@ -30,9 +30,9 @@ def _web_address(text: str) -> str:
 
 
 def _address_template(text: str) -> str:
-    if not text.startswith(("https://", "http://")) or text.partition("//")[2].partition("/")[0].count("{{"):
+    if not text.startswith(("https://", "http://")) or "{" in text.partition("//")[2].partition("/")[0]:
         raise ValueError(
-            "does not begin with https:// or http:// and a host without {{ }}: a person's data could name another"
+            "does not begin with https:// or http:// and a host without Liquid: a person's data could name another"
         )
     compiled(text, ADDRESS)
     return text

@@ -11,9 +11,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from connectors.esp.http import Heard, HttpEsp, Request, judged
+from connectors.esp.call_template import ADDRESS, compiled
+from connectors.esp.customerio import CustomerIo
+from connectors.esp.http import Heard, HttpEsp, Request, Vendor, judged
 from connectors.esp.resend import Resend
 from connectors.esp.sendgrid import SendGrid
+from connectors.esp.webhook import Webhook
 from state.clock import SECOND, to_datetime
 from state.letters import Answer, Email, Letter, Unfit, Verdict
 from tests.delivery.lettering import NOON, trigger
@@ -298,6 +301,73 @@ def test_a_call_that_cannot_be_written_is_no_crash() -> None:
     answers = asyncio.run(run())
     assert [answer.verdict for answer in answers] == [Verdict.REJECTED] * 4
     assert answers[0].reason == "it lacks an address"
+
+
+@pytest.mark.parametrize("person", [".", ".."])
+def test_a_person_whose_id_is_a_dot_or_two_does_not_choose_the_call(person: str) -> None:
+    """`/customers/../events` would be resolved before it is sent, into another call of the same vendor."""
+    server = VendorServer()
+
+    async def run() -> list[Answer]:
+        async with serving(server) as session:
+            vendors: list[Vendor] = [
+                CustomerIo(url=server.url, site_id="site", key="k"),
+                Webhook(
+                    url=compiled(f"{server.url}/users/{{{{ trigger.user_id }}}}/send", ADDRESS),
+                    headers={},
+                    body=None,
+                    clock=lambda: NOON,
+                ),
+            ]
+            letter = Letter(trigger(person), "ann@example.com", {}, LETTER.email)
+            return [await HttpEsp(vendor, session, 2.0, lambda: NOON).send(letter) for vendor in vendors]
+
+    assert [answer.verdict for answer in asyncio.run(run())] == [Verdict.REJECTED] * 2
+    assert not server.calls
+
+
+def test_what_one_made_of_a_letter_that_is_not_fit_names_nobody() -> None:
+    """A refusal of our own is written down as a vendor's is."""
+
+    class Talkative:
+        remembers, renders = 0.0, False
+
+        def request(self, letter: Letter) -> Request:
+            raise Unfit(f"nothing is known of {letter.trigger.user_id} or {letter.to}")
+
+        def judge(self, heard: Heard) -> Answer:
+            return judged(heard)
+
+    server = VendorServer()
+    (answer,) = sent(server, vendor=lambda _: Talkative())
+    assert (answer.verdict, answer.reason) == (Verdict.REJECTED, "nothing is known of (person) or (person)")
+
+
+def test_a_put_is_repeated_under_its_key_and_no_other_is() -> None:
+    """When a kept connection breaks, HTTP lets a PUT be made again at once: hence only to receivers that know ids."""
+
+    async def run(method: str) -> tuple[list[Verdict], VendorServer]:
+        server = VendorServer(lambda call: call.headers["x-id"] if len(server.calls) > 1 else "first")
+        server.replies.extend([Reply(), Reply(hangs_up=True)])
+        async with serving(server) as session:
+            vendor = Webhook(
+                url=compiled(server.url, ADDRESS),
+                headers={},
+                body=None,
+                clock=lambda: NOON,
+                method=method,
+                key_header="X-Id",
+            )
+            provider = HttpEsp(vendor, session, 2.0, lambda: NOON)
+            return [(await provider.send(LETTER)).verdict for _ in range(2)], server
+
+    verdicts, server = asyncio.run(run("PUT"))
+    assert verdicts == [Verdict.ACCEPTED, Verdict.ACCEPTED]
+    assert (len(server.calls), server.accepted) == (3, ["first", LETTER.trigger.trigger_id])
+    for method in ("POST", "PATCH"):
+        verdicts, server = asyncio.run(run(method))
+        assert verdicts == [Verdict.ACCEPTED, Verdict.AMBIGUOUS]
+        assert len(server.calls) == 2
 
 
 def test_two_hundred_calls_at_once_are_all_answered() -> None:

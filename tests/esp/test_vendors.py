@@ -154,6 +154,15 @@ def test_klaviyo_is_sent_what_it_publishes() -> None:
     assert by_id["data"]["attributes"]["profile"]["data"]["attributes"] == {"external_id": "ann"}
 
 
+@pytest.mark.parametrize(("written", "sent"), [("EUR", "EUR"), ("eur", "EUR"), ("€", None), (None, None)])
+def test_klaviyo_is_told_no_currency_that_is_none(written: str | None, sent: str | None) -> None:
+    """A website writes "€" or "eur" into its events; Klaviyo would refuse the whole event for it."""
+    odd = letter()
+    odd.data["currency"] = written
+    event = checked("klaviyo_create_event", of("klaviyo").request(odd))["data"]["attributes"]
+    assert (event["value"], event.get("value_currency")) == (50.0, sent)
+
+
 def test_resend_is_sent_what_it_publishes() -> None:
     """With the trigger's id as the key."""
     request = of("resend").request(letter())
@@ -430,6 +439,9 @@ def test_what_a_template_prints_stays_where_it_stands() -> None:
         {"headers": {"X-Plan": "{{ nothing.at.all }}"}},
         {"url": "https://esp.example/{{ nothing }}"},
         {"body": '{"view": "{{ unsubscribe_url }}"}'},
+        {"body": '{"twice": {{ total_of_nothing | times: 2 }}}'},
+        {"body": '{"some": {{ (1..3) }}}'},
+        {"body": '{"size": {{ to | slice: to | json }}}'},
     ],
 )
 def test_a_webhook_sends_no_hole_and_no_broken_json(settings: dict[str, Any]) -> None:
@@ -438,11 +450,37 @@ def test_a_webhook_sends_no_hole_and_no_broken_json(settings: dict[str, Any]) ->
         hook(**settings).request(letter()._replace(unsubscribe_url=None))
 
 
-def test_what_lacks_an_email_can_be_told_so() -> None:
-    """A receiver that renders gets none; a template may ask."""
-    provider = hook(renders=True, body='{"has": {% if email %}true{% else %}false{% endif %}}')
+def test_a_refused_call_names_the_template_and_not_the_person() -> None:
+    """The refusal is written down; Liquid's own words for a path that is missing hold the id that led to it."""
+    with pytest.raises(Unfit) as refusal:
+        hook(body='{"best": {{ shop[trigger.user_id] }}}').request(letter("ann-4711"))
+    assert "shop[trigger.user_id]" in str(refusal.value)
+    assert "4711" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("printed", ["{% echo x %}", "{% liquid echo x %}", "{% assign y = x %}{{ y }}"])
+def test_every_way_of_printing_escapes(printed: str) -> None:
+    """Liquid prints by tags too; one that slipped through would let a name end a JSON text."""
+    odd = letter()
+    odd.data["x"] = 'a/b", "admin": "\r\nX-Admin: 1'
+    request = hook(
+        url=f"https://esp.example/{printed}/send", headers={"X-A": printed}, body=f'{{"x": "{printed}"}}'
+    ).request(odd)
+    assert request.url == "https://esp.example/a%2Fb%22%2C%20%22admin%22%3A%20%22%0D%0AX-Admin%3A%201/send"
+    assert request.headers["X-A"] == 'a/b", "admin": " X-Admin: 1'
+    assert body_of(request) == {"x": odd.data["x"]}
+
+
+def test_a_template_says_what_stands_for_what_is_missing() -> None:
+    """As in emails: `default`, `if`, and nil where the receiver takes a null."""
+    body = (
+        '{"has": {% if email %}true{% else %}false{% endif %}, "size": "{{ properties.shoe | default: \'any\' }}",'
+        ' "total": {{ properties.nothing | default: nil | json }}, "price": "{{ total | money: \'EUR\' }}"}'
+    )
+    provider = hook(renders=True, body=body)
     assert provider.renders
-    assert body_of(provider.request(letter(email=None))) == {"has": False}
+    told = body_of(provider.request(letter(email=None)))
+    assert told == {"has": False, "size": "any", "total": None, "price": "€50.00"}
 
 
 def test_a_receiver_knows_whose_call_it_is_and_when_it_was_made() -> None:
