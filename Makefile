@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint format bench bench-churn bench-collector bench-content bench-delivery bench-growth chaos image lock clean
+.PHONY: help demo test lint format bench bench-churn bench-collector bench-content bench-delivery bench-growth bench-latency bench-peers chaos image lock clean
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -57,6 +57,12 @@ bench-delivery: $(READY) ## Kill delivery and its providers over 10,000 triggers
 
 bench-content: $(READY) ## Measure what emails load when they are opened
 	@exec $(BIN)/python -m benchmarks.content
+
+bench-latency: $(READY) ## Time an append to its readable profile and trigger, at 1,000, 5,000 and 10,000 events a second
+	@exec $(BIN)/python -m benchmarks.latency
+
+bench-peers: $(READY) ## Run one job on Flink, Kafka Streams, Quix, Pathway, PyFlink, a plain loop and ours; installs the peers; an hour
+	@exec $(BIN)/python -m benchmarks.peers
 
 bench-growth: $(READY) ## Measure memory, snapshots, resuming and the cost of an event from 10,000 to 3 million users
 	@exec $(BIN)/python -m benchmarks.growth

@@ -127,8 +127,13 @@ def _later_events(users: int) -> Iterator[Record]:
 
 
 def _record(name: str, user: int, now: int, number: int) -> Record:
+    return Record(f"{now // MILLISECOND}-{number}", now, message(name, user, now, number))
+
+
+def message(name: str, user: int, now: int, number: int) -> bytes:
+    """Write an event of some 430 bytes; `now` in microseconds is when it happened."""
     product = (user + number) % 997
-    message = {
+    said = {
         "type": "track",
         "messageId": f"{user:08x}-{number:08x}-4b1d-9c3e-2f6a7b8c9d0e",
         "userId": f"user-{user}",
@@ -144,7 +149,7 @@ def _record(name: str, user: int, now: int, number: int) -> Record:
         },
         "context": {"library": {"name": "analytics.js", "version": "2.1.0"}, "locale": "en-GB"},
     }
-    return Record(f"{now // MILLISECOND}-{number}", now, msgspec.json.encode(message))
+    return msgspec.json.encode(said)
 
 
 def _batched(records: Iterator[Record]) -> Iterator[list[Record]]:
