@@ -115,7 +115,6 @@ class WebhookOptions(_Options):
     url: AddressTemplate
     """Liquid; what it prints is percent-encoded."""
     method: Literal["POST", "PUT", "PATCH"] = "POST"
-    """PUT needs knows_keys_for: when a connection breaks it is made again at once, as HTTP allows."""
     headers: dict[HeaderName, HeaderTemplate] = {}
     """Liquid, by name."""
     token: Secret | None = None
@@ -146,6 +145,7 @@ class WebhookOptions(_Options):
             raise ValueError(
                 "knows_keys_for needs key_header, or trigger.trigger_id in the call: it knows no key otherwise"
             )
+        # HTTP calls a PUT idempotent, so aiohttp makes it again by itself when a kept connection breaks.
         if self.method == "PUT" and not self.knows_keys_for:
             raise ValueError("method PUT may be made twice when a connection breaks: it needs knows_keys_for")
         if self.token is not None and "authorization" in {name.lower() for name in self.headers}:
