@@ -8,6 +8,7 @@ from confluent_kafka.admin import ConfigResource, NewPartitions, NewTopic, Resou
 
 from benchmarks.deployment import ROOT, WAXMARK
 from connectors.kafka_client import Kafka
+from connectors.topics import TOPICS
 from tests.kafka.broker import Brokers
 
 
@@ -23,7 +24,7 @@ def test_it_creates_what_is_missing_and_then_finds_all_as_it_should_be(bootstrap
     """Idempotent: it belongs into every deployment's start."""
     first, second = topics(bootstrap, prefix), topics(bootstrap, prefix)
     assert (first.returncode, second.returncode) == (0, 0), first.stdout + second.stdout
-    assert first.stdout.count("created") == second.stdout.count("as it should be") == 5
+    assert first.stdout.count("created") == second.stdout.count("as it should be") == len(TOPICS)
     admin = Kafka(prefix, {"bootstrap.servers": bootstrap}).admin()
     assert len(admin.list_topics(timeout=10).topics[f"{prefix}.events"].partitions) == 4
     resource = ConfigResource(ResourceType.TOPIC, f"{prefix}.events")
@@ -66,7 +67,7 @@ def test_a_broker_that_asks_who_one_is_takes_credentials_from_the_file_and_the_e
         WAXMARK_KAFKA_SASL_USERNAME="waxmark",
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("created") == 5
+    assert done.stdout.count("created") == len(TOPICS)
 
 
 def test_what_promises_depend_on_cannot_be_set_and_what_librdkafka_does_not_know_is_named(prefix: str) -> None:
