@@ -11,6 +11,7 @@ from time import time_ns
 from typing import Final
 
 import aiohttp
+import redis
 
 from connectors import garbage
 from connectors.catalogue import AsyncCatalogue
@@ -52,7 +53,10 @@ def deliver(settings: Settings, file: Path, templates: Path) -> None:
         try:
             asyncio.run(_deliver(plan, settings, shop, renderer, written, telemetry, stop))
         except BaseExceptionGroup as failures:
-            raise _first(failures) from failures
+            failure = _first(failures)
+            if isinstance(failure, redis.ResponseError):  # out of memory, or a replica that a failover has left behind
+                raise OSError(f"Redis refuses to go on: {failure}") from failures
+            raise failure from failures
 
 
 async def _deliver(

@@ -3,25 +3,29 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
+import redis
+from confluent_kafka import KafkaException, TopicPartition
 
-from connectors.kafka_client import Kafka, configured
+from connectors.appending import Away
+from connectors.kafka_client import DELIVERY_MILLISECONDS, Kafka, configured
 from connectors.kafka_outputs import KafkaOnceSink
-from connectors.looks import KafkaLook, Look, RedisLook
+from connectors.looks import KafkaLook, Look, RedisLook, Seen
 from connectors.recorder import Metrics
 from connectors.redis_outputs import OnceSink
-from connectors.redis_streams import connect
+from connectors.redis_streams import connect, log_time, stream
 from connectors.routing import part_names
 from connectors.settings import Settings
 from connectors.stopping import Stop
-from connectors.topics import DELIVERIES, Buried
+from connectors.topics import DELIVERIES, TRIGGERS, Buried
+from state.clock import DAY, MILLISECOND, SECOND
 from state.deliveries import Delivery, decode, encode, id_of
 
 CHECKPOINTS: Final = "waxmark:delivery"
-_LOOK_SECONDS: Final = 600.0
+_PATIENCE: Final = 120.0
 _PAUSE_SECONDS: Final = 0.01
 
 
@@ -55,23 +59,54 @@ class DeliveryLog(Protocol):
     def look(self, topic: str, partition: int, after: str | None) -> Look:
         """Open a partition of a topic."""
 
-    def writer(self, partition: int, after: str | None) -> Writer:
+    def writer(self, partition: int) -> Writer:
         """Open the writer of a partition's deliveries, which fences the one before, at once or with its first record."""
+
+    def trim(self, partition: int, needed: Checkpoint) -> None:
+        """Forget what is older than the retention, unless it is needed by a process that resumes from that checkpoint.
+
+        Raises Away where that is not possible now.
+        """
 
 
 class RedisDeliveryLog:
-    """Redis Streams."""
+    """Redis Streams. `retention` is in microseconds."""
 
-    def __init__(self, url: str, partitions: int, metrics: Metrics) -> None:
-        self._url, self._sink = url, OnceSink(url, partitions, DELIVERIES, metrics)
+    def __init__(self, url: str, partitions: int, metrics: Metrics, retention: int = 30 * DAY) -> None:
+        self._url, self._retention = url, retention
+        self._sink = OnceSink(url, partitions, DELIVERIES, metrics)
 
     def look(self, topic: str, partition: int, after: str | None) -> Look:
         """Open a partition of a topic."""
         return RedisLook(self._url, topic, partition, after)
 
-    def writer(self, partition: int, after: str | None) -> Writer:
-        """Open the writer of a partition's deliveries."""
-        return self._sink.build_part("deliveries", str(partition), after)
+    def writer(self, partition: int) -> Writer:
+        """Open the writer of a partition's deliveries at their end: what stands before it, the docket knows."""
+        with connect(self._url) as client:
+            last: Any = client.xrevrange(stream(DELIVERIES, partition), count=1)
+        return self._sink.build_part("deliveries", str(partition), last[0][0].decode() if last else None)
+
+    def trim(self, partition: int, needed: Checkpoint) -> None:
+        """Forget what is old, at any time.
+
+        Deliveries outlive their triggers, by a day as the clock may be set back: each trigger that is read again, even where
+        the checkpoint is lost, still finds what was written about it.
+        """
+        if needed.triggers is None:
+            return
+        triggers, deliveries = stream(TRIGGERS, partition), stream(DELIVERIES, partition)
+        try:
+            with connect(self._url) as client:
+                server: Any = client.time()
+                oldest = server[0] * SECOND - self._retention
+                _trim(client, triggers, min(_place(oldest), needed.triggers, key=_order))
+                first: Any = client.xrange(triggers, count=1)
+                last: Any = client.xrevrange(deliveries, count=1)
+                if first and last:  # the last stays: by it the writer knows that nobody else has written
+                    keep = _place(min(oldest, log_time(first[0][0])) - DAY)
+                    _trim(client, deliveries, min(keep, last[0][0].decode(), key=_order))
+        except redis.RedisError as error:
+            raise Away(f"nothing can be trimmed: {type(error).__name__}") from error
 
 
 class KafkaDeliveryLog:
@@ -85,15 +120,31 @@ class KafkaDeliveryLog:
         """Open a partition of a topic."""
         return KafkaLook(self._kafka, "delivery", topic, partition, after)
 
-    def writer(self, partition: int, after: str | None) -> Writer:
-        """Open the writer of a partition's deliveries."""
-        return self._sink.build_part("deliveries", self._names[partition], None if after is None else int(after))
+    def writer(self, partition: int) -> Writer:
+        """Open the writer of a partition's deliveries at their end: what stands before it, the docket knows."""
+        return self._sink.build_part("deliveries", self._names[partition], self._end(partition))
+
+    def trim(self, partition: int, needed: Checkpoint) -> None:
+        """Leave it to the broker."""
+
+    def _end(self, partition: int) -> int | None:
+        """Find the present end; None, which is the beginning, where Kafka does not say: opening the writer will say why."""
+        consumer = self._kafka.consumer()
+        try:
+            _, end = consumer.get_watermark_offsets(
+                TopicPartition(self._kafka.topic(DELIVERIES), partition), DELIVERY_MILLISECONDS / 1000
+            )
+        except KafkaException:
+            return None
+        finally:
+            consumer.close()
+        return end
 
 
 def delivery_log(settings: Settings, environment: Mapping[str, str], metrics: Metrics) -> DeliveryLog:
     """Choose the transport as the other dataflows do."""
     if settings.kafka is None:
-        return RedisDeliveryLog(settings.redis, settings.partitions, metrics)
+        return RedisDeliveryLog(settings.redis, settings.partitions, metrics, settings.retention_days * DAY)
     return KafkaDeliveryLog(configured(settings, environment), settings.partitions, metrics)
 
 
@@ -109,10 +160,13 @@ class Checkpoints:
         return Checkpoint() if found is None else msgspec.json.decode(found, type=Checkpoint)
 
     def keep(self, checkpoints: Mapping[int, Checkpoint]) -> None:
-        """Keep checkpoints."""
+        """Keep checkpoints. Raises Away where that is not possible now."""
         if checkpoints:
             kept = {str(partition): msgspec.json.encode(checkpoint) for partition, checkpoint in checkpoints.items()}
-            self._client.hset(CHECKPOINTS, mapping=kept)
+            try:
+                self._client.hset(CHECKPOINTS, mapping=kept)
+            except redis.RedisError as error:
+                raise Away(f"no checkpoint can be kept: {type(error).__name__}") from error
 
     def close(self) -> None:
         """Let go of Redis."""
@@ -176,14 +230,35 @@ class Journal:
         self._writer.snapshot()
 
 
-def recalled(look: Look, until: str) -> list[tuple[str, Delivery]]:
-    """Read a partition's deliveries up to this process's own `opened` record, each with the place after it."""
-    found: list[tuple[str, Delivery]] = []
-    deadline = time.monotonic() + _LOOK_SECONDS
-    while time.monotonic() < deadline:
-        for seen in look.next():
-            found.append((seen.after, decode(seen.value)))
-            if id_of(found[-1][1]) == until:
-                return found
-        time.sleep(_PAUSE_SECONDS)
+def recalled(look: Look, until: str, patience: float = _PATIENCE) -> Iterator[tuple[Seen, Delivery]]:
+    """Read a partition's deliveries up to this process's own `opened` record, each as it was seen.
+
+    Raises OSError where nothing comes for `patience` seconds.
+    """
+    heard = time.monotonic()
+    while time.monotonic() - heard < patience:
+        found = look.next()
+        for seen in found:
+            record = decode(seen.value)
+            yield seen, record
+            if id_of(record) == until:
+                return
+        if found:
+            heard = time.monotonic()
+        else:
+            time.sleep(_PAUSE_SECONDS)
     raise OSError("the deliveries cannot be read to their end")
+
+
+def _trim(client: Any, name: str, oldest: str) -> None:
+    # Without a limit of 0, Redis drops 10,000 entries at most, and a busy stream would grow for ever.
+    client.xtrim(name, minid=oldest, approximate=True, limit=0)
+
+
+def _place(time: int) -> str:
+    return f"{max(0, time) // MILLISECOND}-0"
+
+
+def _order(position: str) -> tuple[int, int]:
+    millis, _, sequence = position.partition("-")
+    return int(millis), int(sequence or 0)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from connectors.appending import Away
 from connectors.delivery_log import Checkpoint, Checkpoints, DeliveryLog, Journal, recalled
 from connectors.esp.dispatch import Desk, Dispatcher, Partition
 from connectors.esp.lane import Lane
@@ -27,6 +28,7 @@ MOST_OPEN: Final = 200_000
 
 _IDLE_SECONDS: Final = 0.02
 _CHECKPOINT_SECONDS: Final = 5.0
+_TRIM_SECONDS: Final = 600.0
 _log: Final = logging.getLogger("waxmark.delivery")
 
 Clock = Callable[[], int]
@@ -66,14 +68,14 @@ async def delivery(
             journals.create_task(partition.journal.run())
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(dispatcher.run())
-            keeping = tasks.create_task(_keep(parts, lanes, checkpoints, telemetry))
+            keeping = tasks.create_task(_keep(log, parts, lanes, checkpoints, telemetry))
             await _read(looks, dispatcher, telemetry, stop, clock)
             telemetry.health.ending()
             keeping.cancel()
             dispatcher.close()
         for partition in parts.values():
             partition.journal.close()
-    checkpoints.keep({number: Checkpoint(*partition.docket.resumes) for number, partition in parts.items()})
+    _kept(checkpoints, {number: Checkpoint(*partition.docket.resumes) for number, partition in parts.items()})
     for look in looks.values():
         look.close()
     _log.info("stopped", extra={"open": dispatcher.open})
@@ -81,13 +83,14 @@ async def delivery(
 
 def _open(log: DeliveryLog, checkpoint: Checkpoint, number: int, run_id: str, now: int) -> tuple[Partition, Look]:
     """Take over a partition, and recall what earlier processes wrote."""
-    writer = log.writer(number, checkpoint.deliveries)
+    writer = log.writer(number)
     journal = Journal(writer)
     journal.write_now(Opened(run_id, now))
     look = log.look(DELIVERIES, number, checkpoint.deliveries)
     docket = Docket(checkpoint.triggers, checkpoint.deliveries, now)
-    for place, record in recalled(look, run_id):
-        docket.recall(record, place)
+    for seen, record in recalled(look, run_id):
+        docket.recall(record, seen.after)
+        docket.took_over(seen.log_time)
     look.close()
     return Partition(number, docket, journal), log.look(TRIGGERS, number, checkpoint.triggers)
 
@@ -107,6 +110,7 @@ async def _read(
             read_to = seen[-1].log_time if seen else now
             telemetry.metrics.looked(number, now=now, log_time=read_to, at_end=not seen)
             await dispatcher.take(number, seen)
+            await asyncio.sleep(0)  # a backlog is read for minutes: calls go on meanwhile
         if not any(found.values()):
             await asyncio.sleep(_IDLE_SECONDS)
 
@@ -116,11 +120,16 @@ def _next(looks: Mapping[int, Look]) -> dict[int, list[Seen]]:
 
 
 async def _keep(
-    parts: Mapping[int, Partition], lanes: Mapping[str, Lane], checkpoints: Checkpoints, telemetry: Telemetry
+    log: DeliveryLog,
+    parts: Mapping[int, Partition],
+    lanes: Mapping[str, Lane],
+    checkpoints: Checkpoints,
+    telemetry: Telemetry,
 ) -> None:
-    """Keep checkpoints and gauges up to date."""
+    """Keep checkpoints and gauges up to date, and the log from growing for ever."""
     kept: dict[int, Checkpoint] = {}
     kept_at = time.monotonic()
+    trimmed_at = kept_at
     with contextlib.suppress(asyncio.CancelledError):
         while True:
             await asyncio.sleep(1)
@@ -130,5 +139,21 @@ async def _keep(
                 continue
             kept_at = time.monotonic()
             now = {number: Checkpoint(*partition.docket.resumes) for number, partition in parts.items()}
-            await asyncio.to_thread(checkpoints.keep, {n: c for n, c in now.items() if kept.get(n) != c})
+            if not await asyncio.to_thread(_kept, checkpoints, {n: c for n, c in now.items() if kept.get(n) != c}):
+                continue
             kept = now
+            if time.monotonic() - trimmed_at >= _TRIM_SECONDS:
+                trimmed_at = time.monotonic()
+                with contextlib.suppress(Away):  # there is time
+                    for number, checkpoint in kept.items():
+                        await asyncio.to_thread(log.trim, number, checkpoint)
+
+
+def _kept(checkpoints: Checkpoints, now: Mapping[int, Checkpoint]) -> bool:
+    """Keep checkpoints if that is possible: without them the next start reads more, and that is all."""
+    try:
+        checkpoints.keep(now)
+    except Away as away:
+        _log.warning("no checkpoint", extra={"reason": str(away)})
+        return False
+    return True

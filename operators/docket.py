@@ -6,6 +6,8 @@ Pure: it is told of triggers in their order and of what became of them, and says
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum, auto
+from itertools import islice
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,7 +20,9 @@ REMEMBERED: Final = 50_000
 """So many outcomes a partition are remembered, over restarts too, to tell a repeated trigger by; a hundred bytes each."""
 
 _SKEW: Final = 60 * SECOND
-"""How far the clocks of a broker and of this process are apart at most."""
+"""How far the clocks of the brokers of triggers and of deliveries are apart at most."""
+
+_number: Final = attrgetter("number")
 
 
 class Stage(Enum):
@@ -30,13 +34,25 @@ class Stage(Enum):
     ENDED = auto()
 
 
+class _Entry(NamedTuple):
+    """Where something that has no outcome yet stands in the triggers.
+
+    Args:
+        number: counts what was read.
+        before: from where a reader goes on that finds it first.
+        since: how many outcomes there were before any record about it, or about a later one, could be written.
+    """
+
+    number: int
+    before: str | None
+    since: int
+
+
 class Case(msgspec.Struct, eq=False):
     """One trigger that has no outcome yet. Its bytes are decoded when they are needed: there may be very many."""
 
     trigger_id: str
     value: bytes
-    after: str
-    """From where a reader goes on that has read this trigger."""
     due: int
     expires_at: int
     campaign_id: str
@@ -46,8 +62,9 @@ class Case(msgspec.Struct, eq=False):
     provider: str = ""
     cancelled_by: str = ""
     """The id of a `cancel` that came while a call was under way."""
-    since: int = 0
-    """How many outcomes there were before any record about this trigger, or a later one, could be written."""
+    is_in_doubt: bool = False
+    """A call may have been accepted, for its answer was lost. That the provider is busy now says nothing of it."""
+    entry: _Entry = _Entry(0, None, 0)
 
 
 class _Told(NamedTuple):
@@ -73,7 +90,7 @@ class Docket:
     Args:
         after: from where the triggers are read.
         recalled_from: from where the deliveries are recalled.
-        opened_at: when this process took over; what was appended well after it, no earlier process has seen.
+        opened_at: when this process took over, by the log's clock; what was appended well after it, no earlier one has seen.
         remembered: how many outcomes to remember.
     """
 
@@ -81,8 +98,9 @@ class Docket:
         self, after: str | None, recalled_from: str | None, opened_at: int, remembered: int = REMEMBERED
     ) -> None:
         self._after, self._opened_at, self._remembered = after, opened_at, remembered
-        self._order: deque[Case] = deque()
+        self._read = 0
         self._cases: dict[str, Case] = {}
+        self._owed: dict[str, _Entry] = {}
         self._recalled: set[str] = set()
         self._ended: dict[str, None] = {}
         self._told: dict[str, _Told] = {}
@@ -94,21 +112,25 @@ class Docket:
     def resumes(self) -> tuple[str | None, str | None]:
         """Say from where triggers and deliveries must be read by whoever goes on.
 
-        The triggers: after the last one up to which all have ended. The deliveries: so that whatever was written of the others
-        is among them, and so are the outcomes to remember.
+        The triggers: after the last one up to which all have outcomes that are durable. The deliveries: so that whatever was
+        written of the others is among them, and so are the outcomes to remember.
         """
-        while self._order and self._order[0].stage is Stage.ENDED:
-            self._after = self._order.popleft().after
-        oldest = self._order[0].since if self._order else self._outcomes
-        needed = min(oldest, self._outcomes - self._remembered) if self._caught_up else 0
+        oldest = _Entry(self._read, self._after, self._outcomes)
+        for entry in (*(case.entry for case in islice(self._cases.values(), 1)), *islice(self._owed.values(), 1)):
+            oldest = min(oldest, entry, key=_number)
+        needed = min(oldest.since, self._outcomes - self._remembered) if self._caught_up else 0
         while len(self._marks) > 1 and self._marks[1].outcomes <= needed:
             self._marks.popleft()
-        return self._after, self._marks[0].place
+        return oldest.before, self._marks[0].place
 
     @property
     def open(self) -> int:
         """Count the cases without an outcome."""
         return len(self._cases)
+
+    def took_over(self, at: int) -> None:
+        """Correct when this process took over: its own clock may differ from the log's by hours."""
+        self._opened_at = at
 
     def find(self, trigger_id: str) -> Case | None:
         """Find an open case."""
@@ -133,23 +155,26 @@ class Docket:
         """Open a case for a trigger that was read; None for one that is open or has its outcome already."""
         id_ = trigger.trigger_id
         due, expires_at = from_iso(trigger.send_at), from_iso(trigger.expires_at)
-        case = Case(id_, value, after, due, expires_at, trigger.campaign_id)
         self._caught_up = self._caught_up or log_time > self._opened_at + _SKEW
-        case.since = self._outcomes if self._caught_up else 0
-        self._order.append(case)
+        entry = self._entered(after)
         if self.has_ended(id_) or id_ in self._cases:
-            case.stage, case.value = Stage.ENDED, b""
             return None
+        case = Case(id_, value, due, expires_at, trigger.campaign_id, entry=entry)
         told = self._told.pop(id_, None)
         if told is not None:
             case.stage, case.attempts, case.first_at, not_before, case.provider = told
             case.due = max(case.due, not_before)
+            case.is_in_doubt = case.stage is Stage.UNDER_WAY
         self._cases[id_] = case
         return case
 
-    def skip(self, after: str) -> None:
-        """Pass over an entry that opens no case."""
-        self._order.append(Case("", b"", after, 0, 0, "", Stage.ENDED, since=self._outcomes))
+    def owe(self, id_: str, after: str) -> bool:
+        """Pass over an entry that opens no case; tell whether its outcome is still to be written."""
+        entry = self._entered(after)
+        if self.has_ended(id_) or id_ in self._owed:
+            return False
+        self._owed[id_] = entry
+        return True
 
     def has_ended(self, id_: str) -> bool:
         """Tell whether a trigger, or a `cancel`, has its outcome."""
@@ -157,6 +182,7 @@ class Docket:
 
     def end(self, id_: str, place: str) -> None:
         """Close a case, or that of a `cancel`; its outcome is durable, and `place` is after it."""
+        self._owed.pop(id_, None)
         case = self._cases.pop(id_, None)
         if case is not None:
             case.stage, case.value = Stage.ENDED, b""
@@ -168,6 +194,11 @@ class Docket:
     def __iter__(self) -> Iterator[Case]:
         """Go through the open cases, oldest first."""
         return iter(tuple(self._cases.values()))
+
+    def _entered(self, after: str) -> _Entry:
+        entry = _Entry(self._read, self._after, self._outcomes if self._caught_up else 0)
+        self._read, self._after = self._read + 1, after
+        return entry
 
     def _count(self, place: str) -> None:
         self._outcomes += 1

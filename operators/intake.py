@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from operators.docket import Case, Docket, Stage
+from state.clock import from_iso
 from state.deliveries import Outcome, Status
 from state.outputs import Trigger
 
@@ -21,22 +22,21 @@ def take_in(
     """
     try:
         trigger = decode(value)
+        from_iso(trigger.decided_at)
         if trigger.kind == "send":
             return docket.add(trigger, value, after, log_time), []
     except (ValueError, RecursionError) as error:
-        docket.skip(after)
         id_, said = f"{partition}:{after}", str(error).replace("`", "")
-        return None, [] if docket.has_ended(id_) else [Outcome(id_, now, Status.REJECTED, said)]
-    docket.skip(after)
-    return None, [] if docket.has_ended(trigger.trigger_id) else _taken_back(docket, trigger, now)
+        return None, [Outcome(id_, now, Status.REJECTED, said)] if docket.owe(id_, after) else []
+    return None, _taken_back(docket, trigger, now) if docket.owe(trigger.trigger_id, after) else []
 
 
 def _taken_back(docket: Docket, cancel: Trigger, now: int) -> list[Outcome]:
     case = docket.find(cancel.supersedes or "")
-    if case is not None and case.stage is Stage.UNDER_WAY:
+    if case is not None and case.stage is Stage.UNDER_WAY and not case.cancelled_by:
         case.cancelled_by = cancel.trigger_id
         return []
-    if case is None or case.stage is Stage.ENDED:
+    if case is None or case.stage is Stage.ENDED or case.cancelled_by:
         return [outcome_of_cancel(cancel, now, stopped=False)]
     case.stage = Stage.ENDED  # nobody may begin a call while the outcome is being written
     reason = f"taken back: {cancel.trigger_id}"

@@ -11,6 +11,8 @@ from state.clock import MINUTE, SECOND
 
 FIRST_PAUSE: Final = 1 * SECOND
 LONGEST_PAUSE: Final = 10 * MINUTE
+_SET_BACK: Final = 1 * MINUTE
+"""A clock that goes back by more was wrong before; one that goes back by less is waited for."""
 
 
 def next_try(trigger_id: str, number: int, now: int, retry_after: float | None = None) -> int:
@@ -35,6 +37,8 @@ class TokenBucket:
 
     def take(self, now: int) -> int:
         """Take a token, and return from when on it is good: now, or later where it had to be borrowed."""
+        if now < self._at - _SET_BACK:
+            self._at = now
         if now > self._at:
             self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate / SECOND)
             self._at = now
@@ -64,6 +68,7 @@ class Breaker:
         """Say from when on a call may be made, and if that is now, count it as the one that looks whether all is well."""
         if not self.is_open:
             return now
+        self._rests_until = min(self._rests_until, now + self._resting)  # the clock may have been set back
         if now < self._rests_until:
             return self._rests_until
         self._rests_until, self._looks = now + self._resting, True

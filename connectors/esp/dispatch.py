@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
@@ -10,7 +11,7 @@ from msgspec import structs
 
 from connectors.appending import Away
 from connectors.delivery_log import Journal
-from connectors.esp.lane import Lane, Queued
+from connectors.esp.lane import Lane, Queued, where
 from connectors.looks import Seen
 from connectors.recorder import Metrics
 from operators.docket import Case, Docket, Stage
@@ -26,6 +27,9 @@ _PROFILE_TIME: Final = 5 * SECOND
 """A profile may be written a moment after the trigger; for so long, one that is missing is waited for."""
 
 _SWEEP: Final = 1 * SECOND
+_AT_ONCE: Final = 500
+"""So many that expire together are written together: after an outage they are very many, and calls must go on meanwhile."""
+_log: Final = logging.getLogger("waxmark.delivery")
 _ENDS: Final = {
     Verdict.ACCEPTED: Status.ACCEPTED,
     Verdict.DUPLICATE: Status.DUPLICATE,
@@ -93,7 +97,7 @@ class Dispatcher:
                 opened.append(case)
         await self._end(partition, ended)
         for case in opened:
-            self._schedule(Queued(number, case))
+            self._schedule(Queued(number, case), now)
 
     async def run(self) -> None:
         """Serve all lanes until closed; calls under way are finished."""
@@ -109,8 +113,8 @@ class Dispatcher:
         for lane in self._lanes.values():
             lane.close()
 
-    def _schedule(self, queued: Queued) -> None:
-        if queued.case.due <= self._clock():
+    def _schedule(self, queued: Queued, now: int) -> None:
+        if queued.case.due <= now:
             self._lanes[self._lane_of(queued.case.campaign_id)].put(queued)
         else:
             heapq.heappush(self._later, (queued.case.due, next(self._number), queued))
@@ -121,20 +125,21 @@ class Dispatcher:
         while not self._closing.is_set():
             now = self._clock()
             while self._later and self._later[0][0] <= now:
-                self._schedule(heapq.heappop(self._later)[2])
-            if now - swept >= _SWEEP:
+                self._schedule(heapq.heappop(self._later)[2], now)
+            if abs(now - swept) >= _SWEEP:  # the clock may be set back
                 swept = now
                 for partition in self._partitions.values():
                     await self._expire(partition, now)
             await asyncio.sleep(0.01)
 
     async def _expire(self, partition: Partition, now: int) -> None:
-        ended = []
-        for case in partition.docket:
-            if case.stage is Stage.WAITING and case.expires_at <= now:
-                case.stage = Stage.ENDED
-                ended.append(outcome(decode(case.value), case, Status.EXPIRED, "no call was accepted in time", now))
-        await self._end(partition, ended)
+        late = [case for case in partition.docket if case.expires_at <= now and case.stage is Stage.WAITING]
+        for start in range(0, len(late), _AT_ONCE):
+            ended: list[Outcome] = []
+            for case in late[start : start + _AT_ONCE]:
+                if case.stage is Stage.WAITING:  # still: others were being written
+                    ended += _ended(decode(case.value), case, *_unsent(case), now)
+            await self._end(partition, ended)
 
     async def _serve(self, lane: Lane) -> None:
         while (queued := await lane.next()) is not None:
@@ -144,16 +149,15 @@ class Dispatcher:
 
     async def _deliver(self, lane: Lane, partition: Partition, case: Case) -> None:
         trigger, now = decode(case.value), self._clock()
-        if case.stage is Stage.UNDER_WAY:  # when the process before died
+        if case.is_in_doubt:
             forgotten = now - case.first_at >= lane.provider.remembers * SECOND
-            if forgotten or case.provider != lane.name:
-                await self._close(partition, trigger, case, Status.AMBIGUOUS, "the process ended during the call")
+            if forgotten or case.provider != lane.name or case.expires_at <= now:
+                await self._close(
+                    partition, trigger, case, Status.AMBIGUOUS, "a call was made, and its answer was lost"
+                )
                 return
-        elif case.cancelled_by:
-            await self._close(partition, trigger, case, Status.CANCELLED, f"taken back: {case.cancelled_by}")
-            return
-        elif case.expires_at <= now:
-            await self._close(partition, trigger, case, Status.EXPIRED, "no call was accepted in time")
+        elif case.cancelled_by or case.expires_at <= now:
+            await self._close(partition, trigger, case, *_unsent(case))
             return
         letter = await self._letter(lane, partition, trigger, case)
         if letter is None:
@@ -174,6 +178,9 @@ class Dispatcher:
             return None
         except (Stale, Unfit) as error:
             ends, reason = Status.CANCELLED if isinstance(error, Stale) else Status.REJECTED, str(error)
+        except Exception as error:  # noqa: BLE001 - one trigger that nobody thought of must not stop all others, for ever
+            ends, reason = Status.REJECTED, f"no letter can be made: {type(error).__name__}"
+            _log.error("no letter can be made", extra={"campaign": case.campaign_id} | where(error))
         else:
             ends, reason = self._unsendable(lane, case, letter)
             if letter is not None and not reason:
@@ -181,8 +188,8 @@ class Dispatcher:
             if letter is None and not case.cancelled_by and now < from_iso(trigger.decided_at) + _PROFILE_TIME:
                 self._put_back(partition, case, stage, now + SECOND // 4)
                 return None
-        if stage is Stage.UNDER_WAY:
-            ends = Status.AMBIGUOUS  # a call of the process before may have been accepted
+        if case.is_in_doubt:
+            ends = Status.AMBIGUOUS
         await self._close(partition, trigger, case, ends, reason)
         return None
 
@@ -197,13 +204,17 @@ class Dispatcher:
     async def _heard(self, lane: Lane, partition: Partition, trigger: Trigger, case: Case, answer: Answer) -> None:
         now = self._clock()
         due = next_try(case.trigger_id, case.attempts, now, answer.retry_after)
-        if answer.verdict is Verdict.AMBIGUOUS and due < case.first_at + lane.provider.remembers * SECOND:
-            self._put_back(partition, case, Stage.UNDER_WAY, due)  # the key makes it safe to ask again
+        case.is_in_doubt |= answer.verdict is Verdict.AMBIGUOUS
+        if case.is_in_doubt and answer.verdict in {Verdict.AMBIGUOUS, Verdict.RETRY}:
+            if due < min(case.first_at + lane.provider.remembers * SECOND, case.expires_at):
+                self._put_back(partition, case, Stage.UNDER_WAY, due)  # the key makes it safe to ask again
+            else:
+                await self._close(partition, trigger, case, Status.AMBIGUOUS, answer.reason)
         elif answer.verdict is not Verdict.RETRY:
             status = _ENDS[answer.verdict]
             await self._close(partition, trigger, case, status, answer.reason, answer.provider_id)
         elif case.cancelled_by:
-            await self._close(partition, trigger, case, Status.CANCELLED, f"taken back: {case.cancelled_by}")
+            await self._close(partition, trigger, case, *_unsent(case))
         elif due >= case.first_at + lane.pace.give_up_after * SECOND:
             reason = f"given up after {case.attempts} attempts: {answer.reason}"
             await self._close(partition, trigger, case, Status.REJECTED, reason)
@@ -214,17 +225,12 @@ class Dispatcher:
 
     def _put_back(self, partition: Partition, case: Case, stage: Stage, due: int) -> None:
         case.stage, case.due = stage, due
-        self._schedule(Queued(partition.number, case))
+        self._schedule(Queued(partition.number, case), self._clock())
 
     async def _close(
         self, partition: Partition, trigger: Trigger, case: Case, status: Status, reason: str, provider_id: str = ""
     ) -> None:
-        case.stage, now = Stage.ENDED, self._clock()
-        ended = [outcome(trigger, case, status, reason, now, provider_id)]
-        if case.cancelled_by:
-            cancel = structs.replace(trigger, trigger_id=case.cancelled_by, kind="cancel")
-            ended.append(outcome_of_cancel(cancel, now, stopped=status is Status.CANCELLED))
-        await self._end(partition, ended)
+        await self._end(partition, _ended(trigger, case, status, reason, self._clock(), provider_id))
 
     async def _end(self, partition: Partition, ended: list[Outcome]) -> None:
         if not ended:
@@ -234,3 +240,20 @@ class Dispatcher:
             partition.docket.end(each.trigger_id, partition.journal.position)
             taken = (each.at - from_iso(each.decided_at)) / SECOND if each.decided_at else 0.0
             self._metrics.delivered(each.provider, each.status, taken)
+
+
+def _unsent(case: Case) -> tuple[Status, str]:
+    """Say how a case ends that was taken back, or else has expired, and that surely nobody has accepted."""
+    if case.cancelled_by:
+        return Status.CANCELLED, f"taken back: {case.cancelled_by}"
+    return Status.EXPIRED, "no call was accepted in time"
+
+
+def _ended(trigger: Trigger, case: Case, status: Status, reason: str, now: int, provider_id: str = "") -> list[Outcome]:
+    """End a case, and the `cancel` that waited for it: nobody may begin a call while that is being written."""
+    case.stage = Stage.ENDED
+    ended = [outcome(trigger, case, status, reason, now, provider_id)]
+    if case.cancelled_by:
+        cancel = structs.replace(trigger, trigger_id=case.cancelled_by, kind="cancel")
+        ended.append(outcome_of_cancel(cancel, now, stopped=status is Status.CANCELLED))
+    return ended

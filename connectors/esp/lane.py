@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -13,6 +14,7 @@ from state.clock import SECOND
 from state.letters import Answer, Letter, Verdict
 
 _LOOK: Final = SECOND // 10
+_FRAMES: Final = 6
 _log: Final = logging.getLogger("waxmark.delivery")
 
 
@@ -55,13 +57,19 @@ class Lane:
         """Queue a case."""
         self._queue.put_nowait(queued)
 
+    @property
+    def rests_until(self) -> int:
+        """Say from when on the provider may be called, by its own word; never long, though the clock be put right meanwhile."""
+        self._rests_until = min(self._rests_until, self._clock() + LONGEST_PAUSE)
+        return self._rests_until
+
     async def next(self) -> Queued | None:
         """Wait for a case that is still open, and until it may be called for; None when the lane closes."""
         while not self._closing.is_set():
             queued = await self._queue.get()
             if queued is None or queued.case.stage is Stage.ENDED:
                 continue
-            await self._until(max(self._bucket.take(self._clock()), self._rests_until))
+            await self._until(max(self._bucket.take(self._clock()), self.rests_until))
             while (allowed := self._breaker.allows(now := self._clock())) > now and not self._closing.is_set():
                 await self._until(min(allowed, now + _LOOK))  # the breaker may close before
             if not self._closing.is_set():
@@ -72,8 +80,8 @@ class Lane:
         """Call the provider, and let the breaker hear of it."""
         try:
             answer = await self.provider.send(letter)
-        except Exception as error:  # noqa: BLE001 - a bug in one connector must not stop the others; it is logged whole
-            _log.exception("a provider's connector failed", extra={"provider": self.name})
+        except Exception as error:  # noqa: BLE001 - a bug in one connector must not stop the others; it is logged
+            _log.error("a provider's connector failed", extra={"provider": self.name} | where(error))
             answer = Answer(Verdict.AMBIGUOUS, f"the connector failed: {type(error).__name__}")
         was_held, now = self.is_held, self._clock()
         if answer.retry_after is not None:  # what it says of one call holds for all
@@ -95,3 +103,9 @@ class Lane:
         if wait > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), wait)
+
+
+def where(error: Exception) -> dict[str, str]:
+    """Say what a bug was and where, for a log; not what it said, which may be of a person."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return {"error": type(error).__name__, "at": " < ".join(f"{f.filename}:{f.lineno}" for f in frames[:-_FRAMES:-1])}

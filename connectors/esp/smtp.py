@@ -27,6 +27,8 @@ _OK: Final = 250
 _GO_ON: Final = 354
 _ACCEPTED: Final = frozenset({250, 251, 252})
 _CREDENTIALS: Final = frozenset({454, 530, 534, 535, 538})
+_DONE: Final = range(200, 300)
+_NOT_YET: Final = 400
 _PERMANENT: Final = 500
 _BROKEN: Final = (smtplib.SMTPServerDisconnected, OSError)
 
@@ -209,8 +211,10 @@ def _handed_over(connection: smtplib.SMTP, to: str, message: bytes) -> tuple[Ans
         code, said = connection.getreply()
     except (smtplib.SMTPException, *_BROKEN) as error:
         return Answer(Verdict.AMBIGUOUS, f"no answer after the end: {type(error).__name__}"), False
-    if code == _OK:
+    if code in _DONE:
         return Answer(Verdict.ACCEPTED, str(code), shortened(said.decode(errors="replace"))), True
+    if code < _NOT_YET:  # no sentence of SMTP, or none that belongs here: the letter is there all the same
+        return Answer(Verdict.AMBIGUOUS, f"{code} after the end"), False
     return _refused(code, said), _is_reset(connection)
 
 
