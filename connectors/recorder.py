@@ -44,6 +44,7 @@ from connectors.metrics import (
     Instrument,
 )
 from state.clock import SECOND
+from state.deliveries import Status
 from state.events import Reason
 
 Labels = tuple[str, ...]
@@ -158,6 +159,14 @@ class Metrics:
         if self.enabled:
             with self._lock:
                 self._add(ANSWERS, [((str(status),), 1)])
+
+    def delivers_to(self, providers: Iterable[str]) -> None:
+        """Begin every provider's counts at zero: the rate of one that appears with its first failure misses that failure."""
+        if self.enabled:
+            with self._lock:
+                for provider in providers:
+                    self._add(DELIVERIES, (((provider, status.value), 0) for status in Status))
+                    self._add(DEFERRALS, [((provider,), 0)])
 
     def delivered(self, provider: str, status: str, seconds: float) -> None:
         """Report a trigger's outcome, `seconds` after it was decided."""

@@ -76,4 +76,5 @@ def outcome_of_cancel(cancel: Trigger, now: int, *, stopped: bool) -> Outcome:
         campaign_id=cancel.campaign_id,
         user_id=cancel.user_id,
         decided_at=cancel.decided_at,
+        kind="cancel",
     )

@@ -60,6 +60,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type",
     attempts: int = 0
     decided_at: str = ""
     trigger: Any = None
+    kind: str = "send"
+    """`cancel` where it is the outcome of one."""
 
 
 class Opened(msgspec.Struct, frozen=True, tag_field="type", tag="opened"):

@@ -76,6 +76,7 @@ class Dispatcher:
     ) -> None:
         self._partitions, self._lanes, self._lane_of = partitions, lanes, lane_of
         self._desk, self._metrics, self._clock = desk, metrics, clock
+        metrics.delivers_to(lanes)
         self._later: list[tuple[int, int, Queued]] = []
         self._number = itertools.count()
         self._closing = asyncio.Event()
@@ -238,8 +239,9 @@ class Dispatcher:
         await partition.journal.write(*ended)
         for each in ended:
             partition.docket.end(each.trigger_id, partition.journal.position)
-            taken = (each.at - from_iso(each.decided_at)) / SECOND if each.decided_at else 0.0
-            self._metrics.delivered(each.provider, each.status, taken)
+            if each.kind == "send":
+                taken = (each.at - from_iso(each.decided_at)) / SECOND if each.decided_at else 0.0
+                self._metrics.delivered(each.provider, each.status, taken)
 
 
 def _unsent(case: Case) -> tuple[Status, str]:
