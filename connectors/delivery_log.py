@@ -16,12 +16,12 @@ from connectors.kafka_outputs import KafkaOnceSink
 from connectors.looks import KafkaLook, Look, RedisLook, Seen
 from connectors.recorder import Metrics
 from connectors.redis_outputs import OnceSink
-from connectors.redis_streams import connect, log_time, stream
+from connectors.redis_streams import connect, log_time, stream, trim
 from connectors.routing import part_names
 from connectors.settings import Settings
 from connectors.stopping import Stop
 from connectors.topics import DELIVERIES, TRIGGERS, Buried
-from state.clock import DAY, MILLISECOND, SECOND
+from state.clock import DAY, MILLISECOND
 from state.deliveries import Delivery, decode, encode, id_of
 
 CHECKPOINTS: Final = "waxmark:delivery"
@@ -97,14 +97,12 @@ class RedisDeliveryLog:
         triggers, deliveries = stream(TRIGGERS, partition), stream(DELIVERIES, partition)
         try:
             with connect(self._url) as client:
-                server: Any = client.time()
-                oldest = server[0] * SECOND - self._retention
-                _trim(client, triggers, min(_place(oldest), needed.triggers, key=_order))
+                trim(client, triggers, self._retention, needed.triggers)
                 first: Any = client.xrange(triggers, count=1)
                 last: Any = client.xrevrange(deliveries, count=1)
                 if first and last:  # the last stays: by it the writer knows that nobody else has written
-                    keep = _place(min(oldest, log_time(first[0][0])) - DAY)
-                    _trim(client, deliveries, min(keep, last[0][0].decode(), key=_order))
+                    kept = f"{max(0, log_time(first[0][0]) - DAY) // MILLISECOND}-0"
+                    trim(client, deliveries, self._retention + DAY, kept, last[0][0].decode())
         except redis.RedisError as error:
             raise Away(f"nothing can be trimmed: {type(error).__name__}") from error
 
@@ -248,17 +246,3 @@ def recalled(look: Look, until: str, patience: float = _PATIENCE) -> Iterator[tu
         else:
             time.sleep(_PAUSE_SECONDS)
     raise OSError("the deliveries cannot be read to their end")
-
-
-def _trim(client: Any, name: str, oldest: str) -> None:
-    # Without a limit of 0, Redis drops 10,000 entries at most, and a busy stream would grow for ever.
-    client.xtrim(name, minid=oldest, approximate=True, limit=0)
-
-
-def _place(time: int) -> str:
-    return f"{max(0, time) // MILLISECOND}-0"
-
-
-def _order(position: str) -> tuple[int, int]:
-    millis, _, sequence = position.partition("-")
-    return int(millis), int(sequence or 0)

@@ -7,7 +7,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.read_back import ReadBack
 from connectors.recorder import Metrics
-from connectors.redis_streams import append, connect, scan, stream
+from connectors.redis_streams import append, connect, scan, stream, trim
 from connectors.topics import Buried, Fenced, Wrote, nobody
 from state.outputs import Emission, Feedback
 from state.wire import encoder
@@ -30,10 +30,16 @@ class OnceSink(FixedPartitionedSink[Emission | Buried, str]):
     it again; until it has brought all, the snapshot stays before the first that is still to come, for the next resume must
     know those too. Every append states which entry it believes to be the last; where another writer came between, it is
     refused, and this worker ends as the zombie that it is.
+
+    What is older than `retention`, in microseconds, is forgotten at snapshots, but nothing after the third-last of them, which
+    is surely durable; with 0, somebody else trims the topic.
     """
 
-    def __init__(self, url: str, partitions: int, topic: str, metrics: Metrics, wrote: Wrote = nobody) -> None:
+    def __init__(
+        self, url: str, partitions: int, topic: str, metrics: Metrics, wrote: Wrote = nobody, retention: int = 0
+    ) -> None:
         self._url, self._partitions, self._topic, self._metrics, self._wrote = url, partitions, topic, metrics, wrote
+        self._retention = retention
 
     def list_parts(self) -> list[str]:
         """Name the partitions."""
@@ -46,13 +52,25 @@ class OnceSink(FixedPartitionedSink[Emission | Buried, str]):
     def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> "_OncePartition":  # noqa: ARG002 - theirs
         """Open one partition and read back what was written after the snapshot."""
         part, position = int(for_part), resume_state or "-"
-        return _OncePartition(connect(self._url), self._topic, part, position, self._metrics, self._wrote)
+        return _OncePartition(
+            connect(self._url), self._topic, part, position, self._metrics, self._wrote, self._retention
+        )
 
 
 class _OncePartition(StatefulSinkPartition[Emission | Buried, str]):
-    def __init__(self, client: Any, topic: str, partition: int, position: str, metrics: Metrics, wrote: Wrote) -> None:
+    def __init__(
+        self,
+        client: Any,
+        topic: str,
+        partition: int,
+        position: str,
+        metrics: Metrics,
+        wrote: Wrote,
+        retention: int,
+    ) -> None:
         self._client, self._stream, self._topic, self._metrics = client, stream(topic, partition), topic, metrics
-        self._partition, self._wrote = partition, wrote
+        self._partition, self._wrote, self._retention = partition, wrote, retention
+        self._covered: list[str] = []
         self._last = "0-0" if position == "-" else position
         self._read_back = ReadBack[str]()
         for last, fields in scan(client, topic, partition, position):
@@ -81,7 +99,11 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, str]):
         return self._last
 
     def snapshot(self) -> str:
-        return self._read_back.safe(self._last)
+        safe = self._read_back.safe(self._last)
+        self._covered = [*self._covered[-2:], safe]
+        if self._retention and len(self._covered) == 3:  # noqa: PLR2004 - the third-last snapshot
+            trim(self._client, self._stream, self._retention, self._covered[0])
+        return safe
 
     def close(self) -> None:
         self._client.close()

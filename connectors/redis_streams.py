@@ -151,16 +151,22 @@ class _EventPartition(StatefulSourcePartition[tuple[str, Batch], str]):
         return self._position
 
     def _trim(self, covered: str) -> None:
-        seconds, _ = self._client.time()
-        oldest = f"{max(0, seconds * 1000 - self._retention // MILLISECOND)}-0"
-        # Without a limit of 0, Redis drops 10,000 entries at most, and a busy log would grow for ever.
-        self._client.xtrim(self._stream, minid=min(oldest, covered, key=_order), approximate=True, limit=0)
+        trim(self._client, self._stream, self._retention, covered)
 
     def close(self) -> None:
         self._client.close()
 
 
-def _order(position: str) -> tuple[int, int]:
+def trim(client: Any, name: str, age: int, *needed: str) -> None:
+    """Forget what is older than `age`, in microseconds by the server's clock; nothing after a place that is needed."""
+    seconds, _ = client.time()
+    oldest = f"{max(0, seconds * 1000 - age // MILLISECOND)}-0"
+    # Without a limit of 0, Redis drops 10,000 entries at most, and a busy stream would grow for ever.
+    client.xtrim(name, minid=min(oldest, *needed, key=order), approximate=True, limit=0)
+
+
+def order(position: str) -> tuple[int, int]:
+    """Sort positions as the stream does."""
     millis, _, sequence = position.partition("-")
     return int(millis), int(sequence or 0)
 

@@ -18,7 +18,7 @@ from connectors.redis_outputs import FeedbackSink, OnceSink
 from connectors.redis_streams import EventSource, connect
 from connectors.settings import Settings
 from connectors.stopping import Stop
-from connectors.topics import DEAD_LETTERS, EVENTS, Buried, Wrote, nobody
+from connectors.topics import DEAD_LETTERS, EVENTS, TRIGGERS, Buried, Wrote, nobody
 from state.campaigns import Campaign
 from state.clock import DAY
 from state.outputs import Emission, Feedback
@@ -78,7 +78,9 @@ class RedisTransport:
 
     def once(self, topic: str, stop: Stop, metrics: Metrics, wrote: Wrote = nobody) -> OnceSink:  # noqa: ARG002 - one process
         """Write a topic exactly once."""
-        return OnceSink(self._url, self._partitions, topic, metrics, wrote)
+        # Triggers are forgotten by delivery, which knows what it still needs of them.
+        retention = 0 if topic == TRIGGERS else self._settings.retention_days * DAY
+        return OnceSink(self._url, self._partitions, topic, metrics, wrote, retention)
 
     def dead_letters(self, stop: Stop, metrics: Metrics) -> Any:
         """Write the dead letters: here even exactly once."""
