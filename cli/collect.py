@@ -2,22 +2,16 @@
 
 import logging
 import os
-import signal
 import socket
 from pathlib import Path
-from time import time_ns
-from types import FrameType
 
-import uvicorn
 import uvloop
 
 from api import contract
 from api.app import application
 from api.keys import Keys, KeysError, Reader, Source, load
-from connectors import garbage, logs
-from connectors.kafka_append import KafkaAppender
-from connectors.kafka_client import configured
-from connectors.redis_append import RedisAppender
+from cli import serving
+from connectors import logs
 from connectors.redis_people import RedisPeople
 from connectors.settings import Settings
 from connectors.telemetry import Telemetry
@@ -46,8 +40,7 @@ def collect(*, keys: Path | None = None, host: str = "127.0.0.1", port: int = 80
     logs.configure(always={"process": "collect"})
     settings = Settings()
     allowed = _keys(keys or settings.collect_keys, settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stopped)
+    serving.on_signals()
     mappings = (keys or settings.collect_keys or Path()).parent
     with (
         socket.create_server((host, port), backlog=2048, reuse_port=share_port) as listener,
@@ -55,10 +48,6 @@ def collect(*, keys: Path | None = None, host: str = "127.0.0.1", port: int = 80
     ):
         uvloop.run(_serve(allowed, mappings, settings, listener, telemetry))
     _log.info("stopped")
-
-
-def _stopped(number: int, frame: FrameType | None) -> None:
-    """Do nothing: uvicorn stops gracefully, then raises the signal once more, which would end us with its code."""
 
 
 def _keys(path: Path | None, settings: Settings) -> Keys:
@@ -76,38 +65,9 @@ def _keys(path: Path | None, settings: Settings) -> Keys:
 
 async def _serve(keys: Keys, mappings: Path, settings: Settings, listener: socket.socket, telemetry: Telemetry) -> None:
     people = RedisPeople(settings.redis)
-    async with _log_of(settings) as log:
+    async with serving.appender(settings) as log:
         app = application(
-            keys, log, people, _now, contract=contract.document, metrics=telemetry.metrics, mappings=mappings
+            keys, log, people, serving.clock, contract=contract.document, metrics=telemetry.metrics, mappings=mappings
         )
-        config = uvicorn.Config(
-            app.__call__,
-            interface="asgi3",
-            loop="none",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,  # a query may hold a write key, a path a user's id
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=75,  # longer than a load balancer keeps a connection that it may still use
-            timeout_graceful_shutdown=10,
-        )
-        host, port = listener.getsockname()[:2]
-        garbage.calm()
-        _log.info("collecting", extra={"host": host, "port": port, "sources": len(keys.sources)})
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await serving.serve(app.__call__, listener, _log, "collecting", sources=len(keys.sources))
     await people.close()
-
-
-def _log_of(settings: Settings) -> RedisAppender | KafkaAppender:
-    queue = settings.collect_queue_megabytes * 1024 * 1024
-    if settings.kafka is None:
-        return RedisAppender(settings.redis, settings.partitions, queue_bytes=queue)
-    return KafkaAppender(configured(settings, os.environ), settings.partitions, queue_bytes=queue)
-
-
-def _now() -> int:
-    return time_ns() // 1_000

@@ -1,31 +1,21 @@
 """`waxmark content`: what emails show when they are opened, and their unsubscribe links, in the foreground."""
 
 import logging
-import os
-import signal
 import socket
-from collections.abc import Mapping
 from pathlib import Path
-from time import time_ns
-from types import FrameType
 
-import uvicorn
 import uvloop
 
 from api.content.app import application
 from api.content.now import Shop, parsed_locale
 from api.content.pictures import Pictures
 from api.content.typeface import Typeface
-from connectors import garbage, logs
+from cli import serving
+from connectors import logs
 from connectors.catalogue import AsyncCatalogue
-from connectors.kafka_append import KafkaAppender
-from connectors.kafka_client import configured
-from connectors.redis_append import RedisAppender
 from connectors.settings import Settings
 from rendering.signed import Seals
 from rendering.template_folder import BUILT_IN, shop_of, template_folder
-
-SECRET = "WAXMARK_CONTENT_SECRET"  # noqa: S105 - a variable's name
 
 _log = logging.getLogger("waxmark.content")
 
@@ -75,26 +65,17 @@ def content(
     """
     logs.configure(always={"process": "content"})
     settings = Settings()
-    seals = seals_of(os.environ)
+    seals = serving.seals_of(settings)
     told = shop_of(template_folder(templates))
     given = {"name": shop_name, "url": shop_url, "currency": currency, "locale": locale}
     said = {key: told.get(key, "") if value is None else value for key, value in given.items()}
     shop = _shop(said["name"], said["url"], said["currency"], said["locale"] or "en_US")
     pictures = Pictures(Typeface(font, bold_font), shop.locale)
     pictures.warm_up()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stopped)
+    serving.on_signals()
     with socket.create_server((host, port), backlog=2048, reuse_port=share_port) as listener:
         uvloop.run(_serve(seals, pictures, shop, settings, listener))
     _log.info("stopped")
-
-
-def seals_of(environment: Mapping[str, str]) -> Seals:
-    """Read the secrets. Raises ValueError in one clear line."""
-    try:
-        return Seals(environment.get(SECRET, "").split(","))
-    except ValueError as error:
-        raise ValueError(f"{SECRET}: {error}; make one by: openssl rand -base64 32") from None
 
 
 def _shop(name: str, url: str, currency: str, locale: str) -> Shop:
@@ -108,41 +89,9 @@ def _shop(name: str, url: str, currency: str, locale: str) -> Shop:
     return Shop(name, url, currency, locale)
 
 
-def _stopped(number: int, frame: FrameType | None) -> None:
-    """Do nothing: uvicorn stops gracefully, then raises the signal once more, which would end us with its code."""
-
-
 async def _serve(seals: Seals, pictures: Pictures, shop: Shop, settings: Settings, listener: socket.socket) -> None:
     catalogue = AsyncCatalogue(settings.redis)
-    async with _log_of(settings) as log:
-        config = uvicorn.Config(
-            application(seals, catalogue, log, pictures, shop, _now),
-            interface="asgi3",
-            loop="none",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,  # whoever has a path may open it
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=75,  # longer than a load balancer keeps a connection that it may still use
-            timeout_graceful_shutdown=10,
-        )
-        host, port = listener.getsockname()[:2]
-        garbage.calm()
-        _log.info("serving content", extra={"host": host, "port": port})
-        await uvicorn.Server(config).serve(sockets=[listener])
+    async with serving.appender(settings) as log:
+        app = application(seals, catalogue, log, pictures, shop, serving.clock)
+        await serving.serve(app, listener, _log, "serving content")
     await catalogue.close()
-
-
-def _log_of(settings: Settings) -> RedisAppender | KafkaAppender:
-    queue = settings.collect_queue_megabytes * 1024 * 1024
-    if settings.kafka is None:
-        return RedisAppender(settings.redis, settings.partitions, queue_bytes=queue)
-    return KafkaAppender(configured(settings, os.environ), settings.partitions, queue_bytes=queue)
-
-
-def _now() -> int:
-    return time_ns() // 1_000

@@ -13,6 +13,7 @@ from typing import Final
 import aiohttp
 import redis
 
+from cli.serving import seals_of
 from connectors import garbage
 from connectors.catalogue import AsyncCatalogue
 from connectors.delivery_file import load
@@ -27,7 +28,7 @@ from connectors.stopping import Stop
 from connectors.telemetry import Telemetry
 from dataflows.delivery import delivery
 from rendering.renderer import Renderer
-from rendering.signed import Seals, links
+from rendering.signed import links
 from rendering.template_folder import shop_of, template_folder
 from state.outputs import Trigger
 
@@ -111,9 +112,7 @@ def _links(plan: Delivery, settings: Settings, shop: Mapping[str, str]) -> Links
     """Say what links an email has: signed ones where something serves them, else those of the shop's own site."""
     if plan.content is None:
         return lambda _: {"unsubscribe": shop.get("unsubscribe_url", "")}
-    if settings.content_secret is None:
-        raise ValueError("set WAXMARK_CONTENT_SECRET, with which `waxmark content` reads the links that emails carry")
-    seals, base = Seals(settings.content_secret.get_secret_value().split(",")), plan.content.url
+    seals, base = seals_of(settings), plan.content.url
     currency = shop.get("currency", "")
     return lambda trigger: links(seals, base, trigger, currency=currency)
 

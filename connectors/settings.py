@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     collect_queue_megabytes: int = Field(default=64, ge=1)
     write_key: SecretStr | None = Field(default=None, min_length=8)
     read_key: SecretStr | None = Field(default=None, min_length=8)
-    content_secret: SecretStr | None = Field(default=None, min_length=1)
+    content_secret: SecretStr | None = None
 
     @field_validator("profile_ttl_seconds")
     @classmethod

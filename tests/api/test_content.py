@@ -14,14 +14,17 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from pydantic import SecretStr
 
 from api.content.now import Item, Shown, State, left, money
 from api.content.pictures import Pictures
 from api.content.typeface import Typeface
-from cli.content import content, seals_of
+from cli.content import content
+from cli.serving import seals_of
 from connectors import redis_server
 from connectors.redis_people import MARK
 from connectors.redis_profiles import profile_key
+from connectors.settings import Settings
 from rendering.signed import Link, Purpose, Seals
 from state.clock import DAY, HOUR, MINUTE, SECOND
 from tests.api.collecting import ROOT
@@ -392,7 +395,11 @@ def test_what_is_drawn_once_is_kept_within_bounds() -> None:
 
 def test_a_missing_or_short_secret_is_said_in_a_line() -> None:
     """With what to do, and without the secret."""
-    for given in ({}, {"WAXMARK_CONTENT_SECRET": " , "}, {"WAXMARK_CONTENT_SECRET": "tiny-one"}):
+    for given in (
+        Settings(),
+        Settings(content_secret=SecretStr(" , ")),
+        Settings(content_secret=SecretStr("tiny-one")),
+    ):
         with pytest.raises(ValueError, match=r"^WAXMARK_CONTENT_SECRET: .*openssl rand") as refused:
             seals_of(given)
         assert "tiny" not in str(refused.value)
