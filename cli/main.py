@@ -12,6 +12,7 @@ from api.keys import KeysError
 from cli import catalogue, collect, content, demo, logs, recovery, run, shoppers, show, topics
 from cli.cluster import FINAL, ClusterFailed
 from connectors.campaign_file import CampaignFileError
+from connectors.journal import BrokenJournal
 from connectors.kafka_client import KafkaRefused
 from connectors.kafka_records import Expired
 from connectors.logfile import BrokenLog
@@ -75,6 +76,7 @@ def main() -> None:
         errors.print(str(error), markup=False)
         sys.exit(FINAL)
     except (
+        BrokenJournal,
         BrokenLog,
         CampaignFileError,
         KeysError,

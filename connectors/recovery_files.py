@@ -1,16 +1,19 @@
 """The recovery files of a cluster whose processes each have a directory of their own, as pods with volumes do.
 
-File k belongs to process k modulo their number. The engine resumes with any number of processes, if together they have every
-file once; with a file twice, the one that is empty may win, and state is lost.
+File k belongs to process k modulo their number, and so does the journal of shard k. The engine resumes with any number of
+processes, if together they have every file once; with a file twice, the one that is empty may win, and state is lost.
 """
 
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bytewax.recovery import init_db_dir
+
+_SHARE: Final = "share them out with `waxmark recovery share-out` (docs/operations.md, Rescale)"
 
 
 class WrongShare(Exception):
@@ -39,14 +42,15 @@ def prepare(directory: Path, files: int, process: int, processes: int) -> int:
                 file.unlink()
     elif found != mine:
         raise WrongShare(
-            f"{directory} has recovery files {_listed(found)}, process {process} of {processes} has {_listed(mine)}: "
-            "share them out with `waxmark recovery share-out` (docs/operations.md, Rescale)"
+            f"{directory} has recovery files {_listed(found)}, process {process} of {processes} has {_listed(mine)}: {_SHARE}"
         )
+    elif strangers := {shard for shard in _journals(directory) if shard % processes != process}:
+        raise WrongShare(f"{directory} has journals {_listed(strangers)} of other processes than {process}: {_SHARE}")
     return len(mine)
 
 
 def share_out(directories: Sequence[Path], processes: int) -> int:
-    """Move every file to the directory of the process it will belong to; return how many moved.
+    """Move every file and journal to the directory of the process it will belong to; return how many moved.
 
     May be run again after a crash. The dataflow must not run.
 
@@ -71,7 +75,29 @@ def share_out(directories: Sequence[Path], processes: int) -> int:
     moving = [(file, target) for file, target in moving if file != target]
     for file, target in moving:
         _move(file, target)
-    return len(moving)
+    return len(moving) + _share_out_journals(directories, processes)
+
+
+def _share_out_journals(directories: Sequence[Path], processes: int) -> int:
+    """Move journals; one that a crash left in two places is whole where it is larger."""
+    copies: dict[int, list[Path]] = {}
+    for directory in directories:
+        for shard, journal in _journals(directory).items():
+            copies.setdefault(shard, []).append(journal)
+    moved = 0
+    for shard, places in copies.items():
+        whole, *rest = sorted(places, key=_bytes, reverse=True)
+        target = directories[shard % processes] / whole.name
+        if whole != target:
+            coming = target.with_suffix(".coming")
+            shutil.rmtree(coming, ignore_errors=True)
+            shutil.copytree(whole, coming)
+            shutil.rmtree(target, ignore_errors=True)
+            coming.rename(target)
+            moved += 1
+        for place in {whole, *rest} - {target}:
+            shutil.rmtree(place)
+    return moved
 
 
 def _move(file: Path, target: Path) -> None:
@@ -91,6 +117,14 @@ def _move(file: Path, target: Path) -> None:
 
 def _files(directory: Path) -> dict[int, Path]:
     return {int(file.stem.removeprefix("part-")): file for file in directory.glob("part-*.sqlite3")}
+
+
+def _journals(directory: Path) -> dict[int, Path]:
+    return {int(folder.name.removeprefix("shard-")): folder for folder in directory.glob("shard-[0-9][0-9][0-9][0-9]")}
+
+
+def _bytes(journal: Path) -> int:
+    return sum(file.stat().st_size for file in journal.iterdir())
 
 
 def _all(directories: Sequence[Path]) -> Iterator[tuple[int, Path]]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from connectors import garbage
 from connectors.telemetry import Telemetry
 from state.events import Reason
 from state.outputs import Emission, Outputs
@@ -13,6 +14,7 @@ class FoldWatch:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
+        self._journals: dict[int, int] = {}
 
     def folded(self, outputs: Outputs, shard: Shard) -> None:
         """Report a batch."""
@@ -45,6 +47,9 @@ class FoldWatch:
         counts = Counter((emission.campaign_id, emission.label) for emission in decisions)
         self._telemetry.metrics.observe_batch(partition, not_sent=counts)
 
-    def snapshotted(self, partition: int, size: int, seconds: float) -> None:
-        """Report a snapshot."""
-        self._telemetry.metrics.snapshot(partition, size, seconds)
+    def snapshotted(self, partition: int, size: int, journal: int, seconds: float) -> None:
+        """Report a snapshot. A journal that became smaller has ended a round, in which people were compressed."""
+        self._telemetry.metrics.snapshot(partition, size, journal, seconds)
+        if journal < self._journals.get(partition, 0):
+            garbage.give_back()
+        self._journals[partition] = journal

@@ -1,16 +1,19 @@
 """Personalization: events in; profiles, triggers, decisions, examples and dead letters out; links and forwards back to the log.
 
-Run it by `waxmark run personalization`, or by `python -m bytewax.run dataflows.personalization:flow -r DIRECTORY`.
+Run it by `waxmark run personalization`, or by `python -m bytewax.run dataflows.personalization:flow -r $WAXMARK_RECOVERY`,
+where the journals are as well.
 """
 
 import atexit
 import os
 import uuid
+from functools import partial
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from connectors.claim import Claim
+from connectors.journal import ShardJournal
 from connectors.pulse import Felt
 from connectors.redis_profiles import ProfileSink
 from connectors.settings import Settings
@@ -29,11 +32,11 @@ def personalization(
     transport: Transport, limits: Limits, settings: Settings, telemetry: Telemetry, stop: Stop, claim: Claim
 ) -> Dataflow:
     """Wire the dataflow. Step names are the schema of the recovery store: never rename one."""
-    metrics, watch = telemetry.metrics, FoldWatch(telemetry)
+    metrics, watch, journal = telemetry.metrics, FoldWatch(telemetry), partial(ShardJournal, settings.recovery, claim)
     flow = Dataflow("personalization")
     batches = op.input("events", flow, Felt(transport.source(stop, claim, metrics), telemetry.health))
     folded = op.stateful_batch(
-        "shard", batches, stop.noted(hosted(limits, settings.flood_share, watch, churn_over(settings)))
+        "shard", batches, stop.noted(hosted(limits, settings.flood_share, watch, journal, churn_over(settings)))
     )
 
     profiles = op.flat_map("profiles", folded, lambda keyed: keyed[1].profiles)

@@ -47,6 +47,9 @@ _FAR: Final = 2000 * DAY
 """How far from its landmark a count may grow: 2^(2000/7) is far from the end of doubles."""
 _ORDER: Final = int(Kind.ORDER)
 _CART: Final = int(Kind.CART)
+_NEVER: Final = [0.0] * (len(KINDS) * len(HALF_LIVES))
+"""What the decayed counts are of kinds that never occurred: they take no place in a behaviour (see there)."""
+
 
 DOCUMENTED: Final[dict[str, str]] = {
     **{
@@ -75,8 +78,8 @@ DOCUMENTED: Final[dict[str, str]] = {
 }
 NAMES: Final = tuple(DOCUMENTED)
 _ORDERS: Final = _SLOT[_ORDER]
-_LATENESS: Final = NAMES.index("lateness")
-_GAP_MEAN: Final = NAMES.index("gap_mean")
+_NO_DECLINE: Final = log(0.3 / 0.1)
+"""What decline says of who never ordered."""
 
 
 def update(b: Behaviour, kind: int, time: int, amount: float) -> None:
@@ -89,13 +92,16 @@ def update(b: Behaviour, kind: int, time: int, amount: float) -> None:
         b.refunds += 1
         return
     grown, quarter = b.grown, exp(age * _RATE_90)
+    if slot >= len(grown):
+        grown += _NEVER[len(grown) : slot + 3]
     grown[slot] += exp(age * _RATE_7)
     grown[slot + 1] += quarter * quarter * quarter
     grown[slot + 2] += quarter
     if kind > _ORDER:
         return
     b.events += 1
-    b.first_at = min(b.first_at, time)
+    if time < b.first_at:
+        b.first_at = time
     since = time - b.active_at
     if since > 0:
         b.active_at = time
@@ -149,7 +155,8 @@ def _bought(b: Behaviour, time: int, amount: float) -> None:
 def vector(b: Behaviour, now: int) -> list[float]:
     """Write the features as of `now` in the order of `NAMES`; no age is below 0, should `now` lie before an event."""
     active_at = b.active_at
-    now = max(now, active_at)
+    if now < active_at:
+        now = active_at
     age = b.landmark - now
     week, quarter = exp(age * _RATE_7), exp(age * _RATE_90)
     month = quarter * quarter * quarter
@@ -161,30 +168,30 @@ def vector(b: Behaviour, now: int) -> list[float]:
     expected = (PRIOR_GAP + gaps * mean) / (1 + gaps)
     late = since_order / expected
     variation = sqrt(b.gap_m2 / gaps) / mean if gaps > 1 else 1.0
-    x = list(map(log1p, map(mul, grown, (week, month, quarter) * len(KINDS))))
-    x += map(
-        log1p,
-        (
-            (now - active_at) * _DAYS if events else 0.0,
-            since_order,
-            tenure,
-            events,
-            orders,
-            b.refunds,
-            expected,
-            late,
-            b.order_value,
-            sessions,
-            b.session_length if sessions > 1 else b.session_events,
-        ),
-    )
-    x += (
+    lateness, gap_mean = log1p(late), log1p(expected)
+    decline, habit_unmet = _NO_DECLINE, 0.0
+    if orders:
+        in_30d, in_90d = grown[_ORDERS + 1] * month, grown[_ORDERS + 2] * quarter
+        decline, habit_unmet = log((in_90d + 0.3) / (in_30d + 0.1)), log1p(in_30d) * lateness
+    return [
+        *map(log1p, map(mul, grown, (week, month, quarter) * len(KINDS))),
+        *_NEVER[len(grown) :],
+        log1p((now - active_at) * _DAYS) if events else 0.0,
+        log1p(since_order),
+        log1p(tenure),
+        log1p(events),
+        log1p(orders),
+        log1p(b.refunds),
+        gap_mean,
+        lateness,
+        log1p(b.order_value),
+        log1p(sessions),
+        log1p(b.session_length if sessions > 1 else b.session_events),
         variation,
         exp(-late),
         1.0 if b.cart_at > bought_at else 0.0,
         1.0 if orders and not gaps else 0.0,
-        log((grown[_ORDERS + 2] * quarter + 0.3) / (grown[_ORDERS + 1] * month + 0.1)),
-        x[_ORDERS + 1] * x[_LATENESS],
-        x[_GAP_MEAN] * variation,
-    )
-    return x
+        decline,
+        habit_unmet,
+        gap_mean * variation,
+    ]

@@ -5,8 +5,7 @@ A record whose weights do not fit the current features, or are not finite, makes
 
 from collections.abc import Callable, Sequence
 from math import exp, isfinite, sqrt
-from operator import gt, mul, sub
-from typing import Final
+from typing import Any, Final
 
 from models import features
 from state.wire import Model
@@ -36,49 +35,76 @@ class ConstantScorer:
         return self._base_rate, []
 
 
+def _spelled_out(size: int) -> str:
+    """Write a dot product out term by term: it adds in the order of `sum(map(mul, x, weights))`, in 0.6 of the time.
+
+    It takes more instructions, each of them cheap. The code is made of the size alone, once; weights are no part of it.
+    """
+
+    def each(term: str, between: str) -> str:
+        return between.join(term.format(place) for place in range(size))
+
+    return f"""
+def spelled(weights, offsets, high, shifted, floors, is_low, clipped):
+    {each("w{0}", ", ")}, = weights
+    {each("m{0}", ", ")}, = offsets
+    {each("h{0}", ", ")}, = high
+
+    def raw(x):
+        {each("x{0}", ", ")}, = x
+        if {each("x{0} > h{0}", " or ")} or floors and is_low(x):
+            {each("x{0}", ", ")}, = clipped(x)
+        return shifted + ({each("x{0} * w{0}", " + ")})
+
+    def parts(x):
+        {each("x{0}", ", ")}, = x
+        if {each("x{0} > h{0}", " or ")} or floors and is_low(x):
+            {each("x{0}", ", ")}, = clipped(x)
+        return [{each("x{0} * w{0} - m{0}", ", ")}]
+
+    return raw, parts
+"""
+
+
+_MADE: Final[dict[str, Any]] = {}
+exec(_spelled_out(len(features.NAMES)), _MADE)  # noqa: S102 - nothing from outside is in it
+
+
 class LinearScorer:
     """A scaled, clipped logistic regression, as one dot product with the scaling worked into the weights."""
 
     def __init__(self, version: str, base_rate: float, bias: float, rows: list[tuple[float, float, float]]) -> None:
         """Args: `rows` are (mean, standard deviation, weight) by feature; a deviation of 0 silences the feature."""
         self.version, self._base_rate, self._bias = version, base_rate, bias
-        self._weights = tuple(w / sd if sd else 0.0 for _, sd, w in rows)
-        self._offsets = tuple(m * w / sd if sd else 0.0 for m, sd, w in rows)
+        weights = [w / sd if sd else 0.0 for _, sd, w in rows]
+        offsets = [m * w / sd if sd else 0.0 for m, sd, w in rows]
         self._low = tuple(m - CLIP * sd if sd and w else -1e300 for m, sd, w in rows)
-        self._floors = tuple((place, low) for place, low in enumerate(self._low) if low > 0.0)
         self._high = tuple(m + CLIP * sd if sd and w else 1e300 for m, sd, w in rows)
-        self._shifted = bias - sum(self._offsets)
+        self._floors = tuple((place, low) for place, low in enumerate(self._low) if low > 0.0)
+        shifted = bias - sum(offsets)
+        raw, parts = _MADE["spelled"](weights, offsets, self._high, shifted, self._floors, self._is_low, self._clipped)
+        self._raw: Callable[[Sequence[float]], float] = raw
+        self._parts: Callable[[Sequence[float]], list[float]] = parts
 
     def score(self, x: Sequence[float], /) -> float:
         """Say how likely the person stays away; the base rate where a feature is not a number."""
-        if self._strays(x):
-            x = self._clipped(x)
-        return self._likely(self._shifted + sum(map(mul, x, self._weights)))
+        return self._likely(self._raw(x))
 
     def explained(self, x: Sequence[float], /) -> tuple[float, list[str]]:
         """Say the score, and name the features that raise it most above that of an average person."""
-        if self._strays(x):
-            x = self._clipped(x)
-        parts = list(map(sub, map(mul, x, self._weights), self._offsets))
-        score = self._likely(self._bias + sum(parts))
-        reasons = []
-        for _ in range(MAX_REASONS):
-            most = max(parts)
-            if not most > 0.0:
-                break
-            place = parts.index(most)
-            reasons.append(features.NAMES[place])
-            parts[place] = 0.0
-        return score, reasons
+        parts = self._parts(x)
+        raising = [place for place, part in enumerate(parts) if part > 0.0]
+        raising.sort(key=parts.__getitem__, reverse=True)
+        return self._likely(self._bias + sum(parts)), [features.NAMES[place] for place in raising[:MAX_REASONS]]
 
     def _likely(self, raw: float) -> float:
         if raw > _NOTHING:
             return 1.0 / (1.0 + exp(-raw))
         return 0.0 if raw <= _NOTHING else self._base_rate
 
-    def _strays(self, x: Sequence[float]) -> bool:
-        """Tell whether a feature must be clipped; since none is below 0, few can be too low."""
-        return any(map(gt, x, self._high)) or any(x[place] < low for place, low in self._floors)
+    def _is_low(self, x: Sequence[float]) -> bool:
+        """Tell whether a feature must be clipped from below; since none is below 0, few can be too low."""
+        return any(x[place] < low for place, low in self._floors)
 
     def _clipped(self, x: Sequence[float]) -> list[float]:
         return list(map(min, map(max, x, self._low), self._high))

@@ -32,6 +32,8 @@ RETURNS: Final = {
 }
 """What may count as coming back. What reaches us from elsewhere (OTHER: a CRM's identify) tells nothing of the person."""
 
+_ORDER: Final = Kind.ORDER
+
 
 class FeatureSet(Protocol):
     """What the machine must know of features."""
@@ -143,9 +145,12 @@ class ChurnMachine:
     ) -> None:
         self._features, self._compile, self._models = features, compiled, models
         self._horizon, self._eligible, self._every = churning.horizon, churning.eligible, churning.every
-        self._spacing, self._returns, self._threshold = churning.spacing, churning.returns, churning.threshold
+        self._spacing, self._threshold = churning.spacing, churning.threshold
+        self._returns = tuple(kind in churning.returns for kind in Kind)
+        self._update, self._vector = features.update, features.vector
         self._pack = struct.Struct(f"<{len(features.NAMES)}f")
         self._scorers: dict[str, dict[str, Scorer]] = {}
+        self._champions: dict[str, tuple[str, Scorer]] = {}
         for model in list(models.values()):
             self.install(model)
 
@@ -162,22 +167,26 @@ class ChurnMachine:
         """Score with a model from here on; say whether it can be used. One that cannot leaves the last good one."""
         if model.name == CHAMPION:
             self._models[f"{model.tenant}/{CHAMPION}"] = model
+            self._crown(model.tenant)
             return True
         scorer = self._compile(model)
         if scorer is None:
             return False
         self._models[f"{model.tenant}/{model.name}"] = model
         self._scorers.setdefault(model.tenant, {})[model.name] = scorer
+        self._crown(model.tenant)
         return True
 
     def on_event(self, user: Customer, event: Event, record: Record) -> None:
         """Take an event into the features; ask, unless the person was asked lately."""
-        part, kind, now = user.churn, event.kind, record.log_time
-        self._features.update(part.behaviour, kind, event.time, event.fields.amount if kind == Kind.ORDER else 0.0)
-        if kind in self._returns:
+        part, kind, time = user.churn, event.kind, event.time
+        self._update(part.behaviour, kind, time, event.fields.amount if kind is _ORDER else 0.0)
+        if self._returns[kind]:
             part.risky = False
-            part.returned_at = max(part.returned_at, event.time)
-        if kind <= Kind.ORDER:
+            if time > part.returned_at:
+                part.returned_at = time
+        if kind <= _ORDER:
+            now = record.log_time
             if not part.timer:
                 part.timer = self._next(user, now + DAY)
             if now >= part.asked_at + self._spacing:
@@ -208,15 +217,21 @@ class ChurnMachine:
 
     def scored(self, user: Customer, now: int) -> Churned | None:
         """Say what the champion thinks of a person as of `now`; None where there is no champion, or none that can score."""
-        scorers = self._scorers.get(user.tenant)
-        if not scorers:
-            return None
-        name = self._champion(user.tenant)
-        champion = scorers.get(name)
+        champion = self._champions.get(user.tenant)
         if champion is None:
             return None
-        x = self._features.vector(user.churn.behaviour, now)
-        return Churned(champion.score(x), name, champion.version, user.churn.reasons)
+        name, scorer = champion
+        part = user.churn
+        return Churned(scorer.score(self._vector(part.behaviour, now)), name, scorer.version, part.reasons)
+
+    def _crown(self, tenant: str) -> None:
+        """Note who scores profiles: no one, if the named model has never come."""
+        name = self._champion(tenant)
+        scorer = self._scorers.get(tenant, {}).get(name)
+        if scorer is None:
+            self._champions.pop(tenant, None)
+        else:
+            self._champions[tenant] = name, scorer
 
     def _champion(self, tenant: str) -> str:
         named = self._models.get(f"{tenant}/{CHAMPION}")
@@ -227,7 +242,7 @@ class ChurnMachine:
         if now >= part.asked_at + self._spacing:
             scores = self._ask(user, now, timer=True)
         else:
-            scores = self._scores(user, self._features.vector(part.behaviour, now))
+            scores = self._scores(user, self._vector(part.behaviour, now))
         name = self._champion(user.tenant)
         version, score = scores.get(name, ("", 0.0))
         if part.risky or score < self._threshold:
@@ -237,7 +252,7 @@ class ChurnMachine:
 
     def _ask(self, user: Customer, now: int, *, timer: bool) -> dict[str, tuple[str, float]]:
         part = user.churn
-        x = self._features.vector(part.behaviour, now)
+        x = self._vector(part.behaviour, now)
         scores = self._scores(user, x)
         packed, eligible = self._pack.pack(*x), part.returned_at > 0
         part.pending.append(Question(now, timer, eligible, self._features.VERSION, packed, scores))

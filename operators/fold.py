@@ -55,6 +55,7 @@ class Fold:
     def __init__(self, shard: Shard, limits: Limits, churn_over: ChurnOver | None = None) -> None:
         self.shard = shard
         self._limits = limits
+        shard.fill_calendar(limits.user_retention, limits.visitor_retention)
         self._churn = None if churn_over is None else churn_over(shard.models)
         self._timed: tuple[Machine, ...] = (SessionMachine(limits.session_gap), CartMachine())
         machines: tuple[Machine, ...] = (*self._timed, EngagementMachine(), ContactMachine())

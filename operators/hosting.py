@@ -10,7 +10,7 @@ from bytewax.operators import StatefulBatchLogic
 from operators.fold import ChurnOver, Fold, Limits
 from state.outputs import Outputs
 from state.records import Batch
-from state.shard import Shard
+from state.shard import Changes, Shard
 
 
 class Watch(Protocol):
@@ -19,8 +19,22 @@ class Watch(Protocol):
     def folded(self, outputs: Outputs, shard: Shard) -> None:
         """Hear of a batch."""
 
-    def snapshotted(self, partition: int, size: int, seconds: float) -> None:
-        """Hear of a snapshot."""
+    def snapshotted(self, partition: int, size: int, journal: int, seconds: float) -> None:
+        """Hear of a snapshot: how many bytes it wrote, and its journal has now."""
+
+
+class Journal(Protocol):
+    """Where a shard is written down, change by change."""
+
+    @property
+    def size(self) -> int:
+        """Say how many bytes a resume would read."""
+
+    def read(self) -> tuple[bytes, Iterable[bytes]] | None:
+        """Read the head and the chunks that the engine's snapshot speaks of; None where there was none."""
+
+    def write(self, changes: Changes) -> bytes:
+        """Add changes durably; return the engine's snapshot, which says where they are."""
 
 
 class Flooded(Exception):
@@ -33,8 +47,8 @@ class ShardLogic(StatefulBatchLogic[Batch, Outputs, bytes]):
     Stops the worker when more than `flood_share` of the last 2,000 records were rejected.
     """
 
-    def __init__(self, fold: Fold, flood_share: float, watch: Watch) -> None:
-        self._fold, self._flood_share, self._watcher = fold, flood_share, watch
+    def __init__(self, fold: Fold, flood_share: float, watch: Watch, journal: Journal) -> None:
+        self._fold, self._flood_share, self._watcher, self._journal = fold, flood_share, watch, journal
         self._recent: deque[tuple[int, int]] = deque()
 
     def on_batch(self, values: list[Batch]) -> tuple[Iterable[Outputs], bool]:
@@ -43,14 +57,17 @@ class ShardLogic(StatefulBatchLogic[Batch, Outputs, bytes]):
         for output in outputs:
             self._watch(output.records, len(output.dead_letters))
             self._watcher.folded(output, self._fold.shard)
+            self._fold.shard.settle(output.records)
         return outputs, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
-        """Write the shard down; bytes, since the engine pickles them later and elsewhere."""
+        """Write down what changed; the engine pickles what is returned later and elsewhere, so it is bytes."""
         began = perf_counter()
-        data = self._fold.shard.snapshot()
-        self._watcher.snapshotted(self._fold.shard.partition, len(data), perf_counter() - began)
-        return data
+        changes = self._fold.shard.changes()
+        place = self._journal.write(changes)
+        size = len(place) + len(changes.chunk or b"")
+        self._watcher.snapshotted(changes.partition, size, self._journal.size, perf_counter() - began)
+        return place
 
     def _watch(self, records: int, rejected: int) -> None:
         self._recent.append((records, rejected))
@@ -64,7 +81,11 @@ class ShardLogic(StatefulBatchLogic[Batch, Outputs, bytes]):
 
 
 def hosted(
-    limits: Limits, flood_share: float, watch: Watch, churn_over: ChurnOver | None = None
+    limits: Limits,
+    flood_share: float,
+    watch: Watch,
+    journal: Callable[[bytes | None], Journal],
+    churn_over: ChurnOver | None = None,
 ) -> Callable[[bytes | None], ShardLogic]:
     """Make the builder that Bytewax calls for each partition, with its snapshot on resume.
 
@@ -72,7 +93,9 @@ def hosted(
     """
 
     def build(snapshot: bytes | None) -> ShardLogic:
-        shard = Shard(-1) if snapshot is None else Shard.restore(snapshot)
-        return ShardLogic(Fold(shard, limits, churn_over), flood_share, watch)
+        opened = journal(snapshot)
+        saved = opened.read()
+        shard = Shard(-1) if saved is None else Shard.restore(*saved)
+        return ShardLogic(Fold(shard, limits, churn_over), flood_share, watch, opened)
 
     return build

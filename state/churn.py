@@ -4,24 +4,20 @@ Written as arrays like `state.people`: append fields with defaults, never reorde
 filled.
 """
 
-from typing import Final
-
 import msgspec
 
 from state.clock import NEVER
-
-DECAYED_KINDS: Final = 7
-HALF_LIVES_DAYS: Final = (7.0, 30.0, 90.0)
 
 
 class Behaviour(msgspec.Struct, array_like=True, gc=False):
     """Sufficient statistics of what a person did, in constant space.
 
-    `grown` holds a decayed count for each kind of event and half-life, as what has grown since `landmark`. Gaps are days
-    between purchases; `gap_m2` is Welford's sum of squared deviations.
+    `grown` holds a decayed count for each kind of event and half-life, as what has grown since `landmark`. It ends with the
+    last kind that the person was ever seen to do, for zeros cost as many bytes as counts. Gaps are days between purchases;
+    `gap_m2` is Welford's sum of squared deviations.
     """
 
-    grown: list[float] = msgspec.field(default_factory=lambda: [0.0] * (DECAYED_KINDS * len(HALF_LIVES_DAYS)))
+    grown: list[float] = []
     landmark: int = 0
     first_at: int = NEVER
     active_at: int = 0

@@ -2,38 +2,80 @@
 
 People are packed bytes until a record or a timer touches them, and are packed again at the next snapshot: the live state and
 the restored one are the same by construction, and a person who is not there costs no decoding.
+
+A snapshot is what changed since the last one, for a journal to add. When the journal holds more of old than of new, a round
+goes over everybody: they are written again little by little, so that when it ends, what was written since it began is all there
+is to keep.
 """
 
 import heapq
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final, NamedTuple
 
 import msgspec
 
 from state import upcasts
 from state.clock import DAY
+from state.packing import SAMPLES, Packing, is_visitor, touched
 from state.people import Person
 from state.wire import Model
 
+ROUND: Final = 360
+"""So many snapshots after a round, an hour at one in ten seconds, the next one begins; it takes as many at most."""
+
+MOST_LIVE: Final = 20_000
+"""More people than these are not kept unpacked, where each takes some five kilobytes."""
+
+SLACK: Final = 10_000
+"""A round begins at once when the journal holds so many entries more than there are people."""
+
+_NO_DAY: Final = 2**62
 _encode: Final = msgspec.msgpack.Encoder().encode
-_person: Final = msgspec.msgpack.Decoder(Person)
+
+
+class Chunk(msgspec.Struct, array_like=True):
+    """People as they are now, those who are gone, and the dictionaries that were not written since the round began.
+
+    `wakes` holds the time of each of `people`, in their order; 0 where nothing is due.
+    """
+
+    people: dict[str, bytes] = {}
+    wakes: list[int] = []
+    gone: list[str] = []
+    dictionaries: list[bytes] = []
 
 
 class Snapshot(msgspec.Struct, array_like=True):
-    """The storage form of a shard. Append fields with defaults; a change of meaning takes a new version and an upcast."""
+    """The storage form of a shard. Append fields with defaults; a change of meaning takes a new version and an upcast.
+
+    `chunk` is empty where a journal holds the people.
+    """
 
     version: int
     partition: int
     log_time: int
-    people: dict[str, bytes]
-    wakes: dict[str, int]
-    calendar: dict[int, list[str]]
     campaigns: dict[str, tuple[str, bytes]]
     models: dict[str, Model]
     carts_open: int
+    chunk: Chunk
+
+
+class Changes(NamedTuple):
+    """What a journal adds at a snapshot: a head that replaces the last one, and a chunk that comes after those before.
+
+    When a round ends, everything is in the chunks since the one that began it. A chunk may do both, or be empty.
+    """
+
+    partition: int
+    head: bytes
+    chunk: bytes | None
+    begins_round: bool
+    ends_round: bool
 
 
 _snapshot: Final = msgspec.msgpack.Decoder(Snapshot)
+_chunk: Final = msgspec.msgpack.Decoder(Chunk)
 
 
 class Shard:
@@ -51,12 +93,19 @@ class Shard:
         self.campaigns: dict[str, tuple[str, bytes]] = {}
         self.models: dict[str, Model] = {}
         self.carts_open = 0
-        self._packed: dict[str, bytes] = {}
         self.live: dict[str, Person] = {}
         self.wakes: dict[str, int] = {}
+        self._packed: dict[str, bytes] = {}
+        self._packing = Packing()
         self._heap: list[tuple[int, str]] = []
         self._calendar: dict[int, list[str]] = {}
-        self._next_day = 2**62
+        self._next_day = _NO_DAY
+        self._round: list[str] | None = None
+        self._since_round = 0
+        self._entries = 0
+        self._rewritten: dict[str, bytes] = {}
+        self._gone: list[str] = []
+        self._is_journaled = True
 
     def __len__(self) -> int:
         return len(self._packed) + len(self.live)
@@ -73,7 +122,7 @@ class Shard:
             packed = self._packed.pop(key, None)
             if packed is None:
                 return None
-            person = self.live[key] = _person.decode(packed)
+            person = self.live[key] = self._packing.unpack(packed)
         return person
 
     def add(self, key: str, person: Person, look_again: int) -> None:
@@ -87,17 +136,23 @@ class Shard:
         self._calendar.setdefault(day, []).append(key)
         self._next_day = min(self._next_day, day)
 
+    def fill_calendar(self, user_retention: int, visitor_retention: int) -> None:
+        """Enter everybody who is packed, after a restart, on the day on which they may be forgotten unless they come again."""
+        for key, packed in self._packed.items():
+            self.look_again(key, touched(packed) + (visitor_retention if is_visitor(packed) else user_retention))
+
     def forget(self, key: str) -> None:
         """Forget a person and what was due for them; their place in the calendar lapses by itself."""
         self.live.pop(key, None)
         self._packed.pop(key, None)
         self.wakes.pop(key, None)
+        self._gone.append(key)
 
     def erase(self, key: str) -> None:
         """Forget a person and their place in the calendar, which takes a look at all of it."""
         self.forget(key)
         self._calendar = {day: kept for day, keys in self._calendar.items() if (kept := [k for k in keys if k != key])}
-        self._next_day = min(self._calendar, default=2**62)
+        self._next_day = min(self._calendar, default=_NO_DAY)
 
     def wake(self, key: str, due: int | None) -> None:
         """Say when something is next due for a person; None when nothing is."""
@@ -109,8 +164,7 @@ class Shard:
             self.wakes[key] = due
             heapq.heappush(self._heap, (due, key))
             if len(self._heap) > 2 * len(self.wakes) + 1000:
-                self._heap = [(at, k) for k, at in self.wakes.items()]
-                heapq.heapify(self._heap)
+                self._fill_heap()
 
     def is_due(self, key: str) -> bool:
         """Tell whether anything is still to come for a person."""
@@ -130,7 +184,7 @@ class Shard:
             while self._heap and self.wakes.get(self._heap[0][1]) != self._heap[0][0]:
                 heapq.heappop(self._heap)
             midnight = self._next_day * DAY
-            at = self._heap[0][0] if self._heap else 2**62
+            at = self._heap[0][0] if self._heap else _NO_DAY
             if min(at, midnight) >= horizon:
                 return
             if midnight <= at:
@@ -141,39 +195,109 @@ class Shard:
                 yield at, key
 
     def keys_of_the_day(self) -> list[str]:
-        """Take the calendar's first day: those to look at again."""
+        """Take the calendar's first day: those to look at again, in order of their keys, whatever restarts there were."""
         keys = self._calendar.pop(self._next_day)
-        self._next_day = min(self._calendar, default=2**62)
-        return keys
+        self._next_day = min(self._calendar, default=_NO_DAY)
+        return sorted(keys)
+
+    def settle(self, records: int) -> None:
+        """Do, after so many records, a share of what a snapshot would have to do at once.
+
+        If too many people are unpacked, pack those who came first; and go on with the round by one person for each record.
+        """
+        if len(self.live) > MOST_LIVE:
+            self._rewritten |= self._pack(list(islice(self.live, MOST_LIVE // 2)))
+        self._go_round(records)
+
+    def _go_round(self, people: int) -> None:
+        """Take so many further people of the round into the next changes, and compress those who have gone cold."""
+        if not self._round or people <= 0:
+            return
+        packed, cooled, now = self._packed, self._packing.cooled, self.log_time
+        for key in self._round[-people:]:
+            entry = packed.get(key)
+            if entry is not None:  # else they are touched, and among the changes anyway, or gone
+                self._rewritten[key] = packed[key] = cooled(entry, now)
+        del self._round[-people:]
+
+    def changes(self) -> Changes:
+        """Write down what changed since the last time, and pack everybody."""
+        begins_round = self._begins_round()
+        self._go_round(len(self) if not self._is_journaled else len(self) // ROUND + 1)
+        self._is_journaled = True
+        people, self._rewritten = self._rewritten, {}
+        for key in self._gone:
+            people.pop(key, None)
+        people |= self._pack(list(self.live))
+        chunk = Chunk(people, [self.wakes.get(key, 0) for key in people], self._gone)
+        if begins_round:
+            chunk.dictionaries = self._packing.dictionaries
+        self._gone, self._entries, self._since_round = [], self._entries + len(people), self._since_round + 1
+        ends_round = self._round is not None and not self._round
+        if ends_round:
+            self._round = None
+        is_empty = not (people or chunk.gone or begins_round)
+        head = _encode(self._head(Chunk()))
+        return Changes(self.partition, head, None if is_empty else _encode(chunk), begins_round, ends_round)
 
     def snapshot(self) -> bytes:
-        """Write the shard down, and pack everybody."""
-        for key, person in self.live.items():
-            self._packed[key] = _encode(person)
-        self.live.clear()
-        return _encode(
-            Snapshot(
-                upcasts.VERSION,
-                self.partition,
-                self.log_time,
-                self._packed,
-                self.wakes,
-                self._calendar,
-                self.campaigns,
-                self.models,
-                self.carts_open,
-            )
-        )
+        """Write the whole shard down, and pack everybody: for whoever keeps no journal, which would be behind by this."""
+        self._pack(list(self.live))
+        self._is_journaled = False
+        wakes = [self.wakes.get(key, 0) for key in self._packed]
+        return _encode(self._head(Chunk(self._packed, wakes, [], self._packing.dictionaries)))
 
     @classmethod
-    def restore(cls, data: bytes) -> "Shard":
-        """Read a snapshot of this or any earlier version. Raises upcasts.UnknownVersion for a later one."""
+    def restore(cls, data: bytes, chunks: Iterable[bytes] = ()) -> "Shard":
+        """Read a snapshot of this or any earlier version, and the chunks of its journal in their order.
+
+        Raises upcasts.UnknownVersion for a snapshot of a later version.
+        """
         saved = _snapshot.decode(upcasts.to_current(data))
         shard = cls(saved.partition)
         shard.log_time = saved.log_time
         shard.campaigns, shard.models, shard.carts_open = saved.campaigns, saved.models, saved.carts_open
-        shard._packed, shard.wakes, shard._calendar = saved.people, saved.wakes, saved.calendar
-        shard._heap = [(at, key) for key, at in saved.wakes.items()]
-        heapq.heapify(shard._heap)
-        shard._next_day = min(saved.calendar, default=2**62)
+        shard._load(saved.chunk)
+        shard._is_journaled = not saved.chunk.people
+        for chunk in chunks:
+            shard._load(_chunk.decode(chunk))
+        shard.wakes = {key: at for key, at in shard.wakes.items() if at}
+        shard._fill_heap()
         return shard
+
+    def _head(self, chunk: Chunk) -> Snapshot:
+        return Snapshot(
+            upcasts.VERSION, self.partition, self.log_time, self.campaigns, self.models, self.carts_open, chunk
+        )
+
+    def _pack(self, keys: list[str]) -> dict[str, bytes]:
+        plain, take = self._packing.plain, self.live.pop
+        packed = {key: plain(take(key)) for key in keys}
+        self._packed |= packed
+        return packed
+
+    def _load(self, chunk: Chunk) -> None:
+        for dictionary in chunk.dictionaries:
+            if dictionary not in self._packing.dictionaries:
+                self._packing.add(dictionary)
+        for key in chunk.gone:
+            self._packed.pop(key, None)
+            self.wakes.pop(key, None)
+        self._packed |= chunk.people
+        self.wakes.update(zip(chunk.people, chunk.wakes, strict=True))
+        self._entries += len(chunk.people)
+
+    def _fill_heap(self) -> None:
+        self._heap = [(at, key) for key, at in self.wakes.items()]
+        heapq.heapify(self._heap)
+
+    def _begins_round(self) -> bool:
+        """Begin a round where it is time for one, and the journal holds anything that is old: an idle shard rests."""
+        is_crowded = self._entries > len(self) + SLACK
+        is_old = self._since_round >= ROUND and self._entries > len(self)
+        if self._round is not None or not (is_crowded or is_old or not self._is_journaled):
+            return False
+        if self._packing.wants_samples(len(self._packed)):
+            self._packing.learn(islice(self._packed.values(), 0, None, len(self._packed) // SAMPLES))
+        self._round, self._since_round, self._entries = list(self._packed), 0, 0
+        return True

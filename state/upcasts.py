@@ -1,13 +1,29 @@
 """Snapshots of earlier versions, brought to the current one step at a time."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-VERSION: Final = 1
+VERSION: Final = 2
 
-UPCASTS: Final[dict[int, Callable[[bytes], bytes]]] = {}
+
+def _with_chunk(data: bytes) -> bytes:
+    """Version 2 has people in a chunk, each behind a head of four bytes, and no calendar: it follows from the heads."""
+    old: list[Any] = msgspec.msgpack.decode(data)
+    _, partition, log_time, people, wakes, _, campaigns, models, carts_open = old
+    headed = {key: _headed(packed) for key, packed in people.items()}
+    chunk = [headed, [wakes.get(key, 0) for key in headed], [], []]
+    return msgspec.msgpack.encode([2, partition, log_time, campaigns, models, carts_open, chunk])
+
+
+def _headed(packed: bytes) -> bytes:
+    person: list[Any] = msgspec.msgpack.decode(packed)
+    tag, touched = int(person[0]), int(person[3])
+    return (tag << 24 | touched // 900_000_000).to_bytes(4, "big") + packed
+
+
+UPCASTS: Final[dict[int, Callable[[bytes], bytes]]] = {1: _with_chunk}
 """From a version to the function that rewrites its bytes as the next version's."""
 
 

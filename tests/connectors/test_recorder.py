@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from connectors.metrics import (
     DUPLICATES,
     INSTRUMENTS,
+    JOURNAL_BYTES,
     LAG,
     LAST_LOOK,
     LATENCY,
@@ -88,9 +89,10 @@ def test_lag_is_the_age_of_the_last_record_unless_the_log_was_read_to_its_end(
 def test_a_snapshot_sets_its_size_and_adds_its_pause() -> None:
     """The size that counts is the present one; of pauses, the worst one counts."""
     metrics = Metrics()
-    metrics.snapshot(1, 1_000, 0.02)
-    metrics.snapshot(1, 1_500, 0.2)
+    metrics.snapshot(1, 1_000, 9_000, 0.02)
+    metrics.snapshot(1, 1_500, 9_500, 0.2)
     assert metrics.values(SNAPSHOT_BYTES) == [(("1",), 1_500)]
+    assert metrics.values(JOURNAL_BYTES) == [(("1",), 9_500)]
     ((labels, spread),) = metrics.spreads(SNAPSHOT_PAUSE)
     assert (labels, sum(spread.counts)) == (("1",), 2)
     assert spread.total == pytest.approx(0.22)
@@ -102,7 +104,7 @@ def test_a_recorder_that_is_off_keeps_nothing() -> None:
     metrics.observe_batch(0, records={"track": 3}, rejects={Reason.INVALID: 1}, duplicates=1)
     metrics.looked(0, now=NEW_YEAR, log_time=NEW_YEAR, at_end=True)
     metrics.shard(0, users=1, timers=1, open_carts=1)
-    metrics.snapshot(0, 1, 0.1)
+    metrics.snapshot(0, 1, 1, 0.1)
     metrics.profile_latency([0.1])
     metrics.suppressed("triggers", 1)
     for instrument in INSTRUMENTS:

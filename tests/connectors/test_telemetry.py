@@ -49,7 +49,7 @@ def report_everything(metrics: Metrics) -> None:
     )
     metrics.looked(0, now=NEW_YEAR, log_time=NEW_YEAR - SECOND, at_end=False)
     metrics.shard(0, users=2, timers=1, open_carts=1)
-    metrics.snapshot(0, 1_000, 0.02)
+    metrics.snapshot(0, 1_000, 9_000, 0.02)
     metrics.uncovered(0, 1)
     metrics.profile_latency([0.004, 70.0])
     metrics.suppressed("triggers", 1)

@@ -112,3 +112,17 @@ def test_behaviour_survives_storage_to_the_bit_and_stays_small() -> None:
     again = msgspec.msgpack.decode(packed, type=Behaviour)
     assert features.vector(again, at(days=90)) == features.vector(behaviour, at(days=90))
     assert len(packed) < 350
+
+
+@given(lives)
+@settings(max_examples=100)
+def test_kinds_that_never_occurred_take_no_place_and_change_nothing(life: Told) -> None:
+    """Shards of before wrote a zero for every kind and half-life: they say the same, and go on alike."""
+    now = START + 510 * DAY
+    short, full = Behaviour(), Behaviour(grown=[0.0] * (len(features.KINDS) * len(features.HALF_LIVES)))
+    for kind, time, amount in life:
+        features.update(short, kind, time, amount)
+        features.update(full, kind, time, amount)
+        assert features.vector(short, now) == features.vector(full, now)
+    last = max((features.KINDS.index(kind) for kind, _, _ in life if kind != Kind.REFUND), default=-1)
+    assert len(short.grown) == 3 * (last + 1)

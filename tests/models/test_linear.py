@@ -1,5 +1,6 @@
 """The plain-number models against River's own."""
 
+import math
 import random
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from models import features, pipelines
 from models.linear import FTRL, AdaGrad
 from models.pipelines import TREE_FEATURES, RiverEstimator, hoeffding
-from models.scoring import compiled
+from models.scoring import CLIP, LinearScorer, compiled
 from state.wire import Model
 
 NAMES = features.NAMES
@@ -89,3 +90,21 @@ def test_the_reasons_are_the_features_that_raise_the_score_most() -> None:
     score, reasons = scorer.explained(list(x.values()))
     assert reasons == ["recency", "orders", "tenure"]
     assert score == pytest.approx(scorer.score(list(x.values())), abs=1e-12)
+
+
+def test_the_dot_product_that_is_written_out_says_to_the_bit_what_a_loop_says() -> None:
+    """It is spelled out for speed; a replay must find the scores of before, clipped from above, from below or not at all."""
+    rnd = random.Random(7)
+    rows = [(rnd.uniform(1, 2), rnd.choice([0.0, 0.1, 0.5]), rnd.gauss(0, 0.3)) for _ in NAMES]
+    scorer = LinearScorer("v", 0.5, -0.2, rows)
+    clipped = 0
+    for _ in range(200):
+        x = [mean + rnd.gauss(0, 1) * rnd.choice([0.01, 3.0]) for mean, _, _ in rows]
+        inside = [max(min(v, m + CLIP * sd), m - CLIP * sd) if sd else v for v, (m, sd, _) in zip(x, rows, strict=True)]
+        clipped += inside != x
+        weights = [w / sd if sd else 0.0 for _, sd, w in rows]
+        shifted = -0.2 - sum(m * w / sd if sd else 0.0 for m, sd, w in rows)
+        raw = shifted + sum(v * w for v, w in zip(inside, weights, strict=True))
+        assert scorer.score(x) == 1.0 / (1.0 + math.exp(-raw))
+        assert scorer.explained(x)[0] == pytest.approx(scorer.score(x), rel=1e-9)
+    assert clipped > 100

@@ -1,0 +1,100 @@
+"""How a person becomes bytes: plain while they were about lately, compressed with a dictionary of the shard's own once not.
+
+Before a person's bytes stand four of a head: whether they are a visitor, by which dictionary they are compressed (0: plain),
+and the quarter of an hour in which they were last touched. So a shard knows who is cold without unpacking anybody.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from zstandard import ZstdCompressionDict, ZstdCompressor, ZstdDecompressor, ZstdError, train_dictionary
+
+from state.clock import MINUTE
+from state.people import Contact, Person, User
+
+COLD_AFTER: Final = 30 * MINUTE
+"""Who was not about for longer is compressed: by then a visit is over, and most do not come back the same day."""
+
+DICTIONARY_BYTES: Final = 8192
+SAMPLES: Final = 1000
+MOST_DICTIONARIES: Final = 5
+
+_QUARTER: Final = 15 * MINUTE
+_LEVEL: Final = 1
+_encode: Final = msgspec.msgpack.Encoder().encode
+_person: Final[msgspec.msgpack.Decoder[Person]] = msgspec.msgpack.Decoder(Person)
+
+
+class Packing:
+    """Packs and unpacks the people of one shard.
+
+    A dictionary is what many people have in common: the names of campaigns and products, the shape of a record. It holds
+    nothing that names a person, and is kept for good, since people who come back seldom were packed with it.
+    """
+
+    def __init__(self) -> None:
+        self.dictionaries: list[bytes] = []
+        self._compressors: list[ZstdCompressor] = []
+        self._decompressors: list[ZstdDecompressor] = []
+
+    def plain(self, person: Person) -> bytes:
+        """Pack a person who is about."""
+        kind = 0 if type(person) is User else 1
+        return (kind << 24 | person.touched // _QUARTER).to_bytes(4, "big") + _encode(person)
+
+    def unpack(self, packed: bytes) -> Person:
+        """Unpack a person, however they were packed."""
+        dictionary = packed[0] >> 1
+        body = packed[4:]
+        return _person.decode(self._decompressors[dictionary - 1].decompress(body) if dictionary else body)
+
+    def cooled(self, packed: bytes, now: int) -> bytes:
+        """Compress who is plain and was not about lately, as of log time `now`; return others as they are."""
+        if packed[0] > 1 or not self._compressors or now - touched(packed) < COLD_AFTER + _QUARTER:
+            return packed
+        marker = len(self._compressors) << 1 | packed[0]
+        return marker.to_bytes(1, "big") + packed[1:4] + self._compressors[-1].compress(packed[4:])
+
+    def wants_samples(self, people: int) -> bool:
+        """Tell whether so many people deserve a new dictionary: at a thousand, and whenever they are eight times as many."""
+        known = len(self.dictionaries)
+        return known < MOST_DICTIONARIES and people >= SAMPLES * 8**known
+
+    def learn(self, samples: Iterable[bytes]) -> None:
+        """Make a dictionary out of some packed people, with what names them left out; takes some 50 ms."""
+        impersonal: list[bytes | bytearray | memoryview] = [
+            _encode(_unnamed(self.unpack(packed))) for packed in samples
+        ]
+        try:
+            self.add(train_dictionary(DICTIONARY_BYTES, impersonal, level=_LEVEL).as_bytes())
+        except ZstdError:  # they have too little in common
+            return
+
+    def add(self, dictionary: bytes) -> None:
+        """Take in a dictionary that was learned before."""
+        known = ZstdCompressionDict(dictionary)
+        known.precompute_compress(level=_LEVEL)
+        self.dictionaries.append(dictionary)
+        self._compressors.append(ZstdCompressor(level=_LEVEL, dict_data=known, write_dict_id=False))
+        self._decompressors.append(ZstdDecompressor(dict_data=known))
+
+
+def touched(packed: bytes) -> int:
+    """Say when a packed person was last touched, in log time, rounded down to a quarter of an hour."""
+    return int.from_bytes(packed[1:4], "big") * _QUARTER
+
+
+def is_visitor(packed: bytes) -> bool:
+    """Tell a packed visitor from a packed user."""
+    return bool(packed[0] & 1)
+
+
+def _unnamed(person: Person) -> Person:
+    """Leave out of a person what is theirs alone, or said by them."""
+    if not isinstance(person, User):
+        return msgspec.structs.replace(person, anonymous_id="", user_id="", waiting=[])
+    waits = msgspec.structs.replace(
+        person.waits, open=[msgspec.structs.replace(wait, properties={}) for wait in person.waits.open]
+    )
+    return msgspec.structs.replace(person, user_id="", seen=b"", visitors=[], contact=Contact(), waits=waits)
