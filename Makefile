@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint format bench bench-churn bench-collector bench-content bench-delivery bench-growth bench-latency bench-peers chaos image lock clean
+.PHONY: help demo test lint format bench bench-churn bench-collector bench-content bench-delivery bench-growth bench-job bench-latency bench-peers chaos image lock clean
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -38,7 +38,7 @@ format: $(READY) ## Rewrite the code as ruff formats it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## Measure: CPU per event with its breakdown, determinism over 200k events, and print the figures
+bench: $(READY) ## Measure: CPU per event with its breakdown, determinism over 200k events, then the full job; half an hour
 	@exec $(BIN)/python -m benchmarks
 
 chaos: $(READY) ## Kill processes and brokers KILLS (200) times on a real Kafka, and count against a replay
@@ -58,7 +58,10 @@ bench-delivery: $(READY) ## Kill delivery and its providers over 10,000 triggers
 bench-content: $(READY) ## Measure what emails load when they are opened
 	@exec $(BIN)/python -m benchmarks.content
 
-bench-latency: $(READY) ## Time an append to its readable profile and trigger, at 1,000, 5,000 and 10,000 events a second
+bench-job: $(READY) ## Run everything over a million events, from Redis Streams and from Kafka, and say where the CPU goes; 25 minutes
+	@exec $(BIN)/python -m benchmarks.full_job
+
+bench-latency: $(READY) ## Time an event to its readable profile and trigger, at 1,000 to 20,000 a second, on Kafka, through the collector
 	@exec $(BIN)/python -m benchmarks.latency
 
 bench-peers: $(READY) ## Run one job on Flink, Kafka Streams, Quix, Pathway, PyFlink, a plain loop and ours; installs the peers; an hour

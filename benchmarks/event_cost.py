@@ -115,15 +115,20 @@ def folded() -> Stage:
     return lambda records: fold.apply(Batch(0, records, 0))
 
 
-def scoring() -> Fold:
-    """Build the fold as it runs: with a champion in force, a logistic regression over all features."""
-    fold = Fold(Shard(0), Limits(), churn_over(Settings()))
+def champion() -> list[bytes]:
+    """Write the records that put a champion in force: a logistic regression over all features."""
     numbers = {"base_rate": 0.5, "bias": -1.0}
     for name in features.NAMES:
         numbers |= {f"mean:{name}": 1.0, f"sd:{name}": 2.0, f"weight:{name}": 0.1}
     model = Model(name="adagrad", version="1", schema=features.VERSION, weights=numbers)
-    champion = Model(name=CHAMPION, version="adagrad", schema=features.VERSION, weights={})
-    fold.apply(Batch(0, [Record(f"0-{n}", 1, encoder.encode(one)) for n, one in enumerate((model, champion))], 0))
+    named = Model(name=CHAMPION, version="adagrad", schema=features.VERSION, weights={})
+    return [encoder.encode(model), encoder.encode(named)]
+
+
+def scoring() -> Fold:
+    """Build the fold as it runs: with a champion in force."""
+    fold = Fold(Shard(0), Limits(), churn_over(Settings()))
+    fold.apply(Batch(0, [Record(f"0-{n}", 1, value) for n, value in enumerate(champion())], 0))
     return fold
 
 
