@@ -36,7 +36,7 @@ class Reading:
 
     def take(self, messages: Iterable[Any]) -> list[Record]:
         """Take in what a consumer gave. Raises Expired, or KafkaRefused for any other error in between."""
-        records = []
+        new, time, records = tuple.__new__, self.time, []
         for message in messages:
             error = message.error()
             if error is not None:
@@ -47,12 +47,15 @@ class Reading:
                 raise KafkaRefused(
                     f"{self._where}: not stamped by the broker; set LogAppendTime, as `waxmark topics` does"
                 )
-            offset = message.offset()
+            offset, value, headers = message.offset(), message.value(), message.headers()
             self.position, self.at_end = offset + 1, False
-            self.time = max(self.time, millis * MILLISECOND)
-            value, headers = message.value(), message.headers()
-            if value is not None or not _is_tick(headers):
-                records.append(Record(str(offset), self.time, value or b"", headers and _traceparent(headers)))
+            stamped = millis * MILLISECOND
+            if stamped > time:
+                self.time = time = stamped
+            if headers is None:
+                records.append(new(Record, (str(offset), time, value or b"", None)))
+            elif value is not None or not _is_tick(headers):
+                records.append(Record(str(offset), time, value or b"", _traceparent(headers)))
         return records
 
     def _hear(self, error: KafkaError, message: Any) -> None:
@@ -68,8 +71,8 @@ class Reading:
                 raise said(error, self._where)
 
 
-def _is_tick(headers: list[tuple[str, bytes]] | None) -> bool:
-    return headers is not None and any(name == TICK for name, _ in headers)
+def _is_tick(headers: list[tuple[str, bytes]]) -> bool:
+    return any(name == TICK for name, _ in headers)
 
 
 def _traceparent(headers: list[tuple[str, bytes | None]]) -> str | None:

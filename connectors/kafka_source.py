@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 
 from connectors.claim import Claim
+from connectors.idling import Idling
 from connectors.kafka_client import Kafka, said
 from connectors.kafka_records import TICK, Reading
 from connectors.recorder import Metrics
@@ -20,7 +21,6 @@ from state.records import Batch
 
 _log: Final = logging.getLogger("waxmark.kafka")
 
-IDLE: Final = timedelta(milliseconds=10)
 NEVER: Final = f"{OFFSET_BEGINNING}@0"
 
 
@@ -57,6 +57,7 @@ class KafkaSource(FixedPartitionedSource[tuple[str, Batch], str]):
         self._kafka, self._partitions, self._stop, self._claim = kafka, partitions, stop, claim
         self._metrics, self._pace, self._accept_expired = metrics, pace, accept_expired
         self._keys = routed_keys(partitions)
+        self._idling = Idling()
         self._ticks: _Ticks | None = None
 
     def list_parts(self) -> list[str]:
@@ -66,6 +67,7 @@ class KafkaSource(FixedPartitionedSource[tuple[str, Batch], str]):
     def build_part(self, step_id: str, for_part: str, resume_state: str | None) -> "_KafkaPartition":  # noqa: ARG002 - theirs
         """Open one partition where the snapshot left it."""
         self._ticks = self._ticks or _Ticks(self._kafka)
+        self._idling.opened()
         own: dict[str, Any] = {"auto.offset.reset": "earliest"} if self._accept_expired else {}
         return _KafkaPartition(
             self._kafka.consumer(on_commit=_committed, **own),
@@ -77,6 +79,7 @@ class KafkaSource(FixedPartitionedSource[tuple[str, Batch], str]):
             claim=self._claim,
             metrics=self._metrics,
             pace=self._pace,
+            idling=self._idling,
         )
 
 
@@ -116,7 +119,9 @@ class _KafkaPartition(StatefulSourcePartition[tuple[str, Batch], str]):
         claim: Claim,
         metrics: Metrics,
         pace: Pace,
+        idling: Idling,
     ) -> None:
+        self._idling = idling
         self._consumer, self._place, self._ticks, self._key = consumer, place, ticks, key
         self._stop, self._claim, self._metrics, self._pace = stop, claim, metrics, pace
         self._where = f"{place.topic}/{place.partition}"
@@ -146,7 +151,7 @@ class _KafkaPartition(StatefulSourcePartition[tuple[str, Batch], str]):
             return []
         before = self._reading.time
         records = self._reading.take(messages)
-        self._emitted += sum(len(record.value) for record in records)
+        self._emitted += sum(map(len, [record.value for record in records]))
         self._heard = time.monotonic()
         self._report()
         if not records and self._reading.time == before:
@@ -176,7 +181,8 @@ class _KafkaPartition(StatefulSourcePartition[tuple[str, Batch], str]):
             self._metrics.uncovered(self._place.partition, end - max(self._committed, 0))
 
     def next_awake(self) -> datetime | None:
-        return datetime.now(tz=UTC) + IDLE if self._reading.at_end or self._emitted >= self._pace.epoch_bytes else None
+        rests = self._reading.at_end or self._emitted >= self._pace.epoch_bytes
+        return self._idling.until() if rests else None
 
     def snapshot(self) -> str:
         with self._stop.noting():

@@ -5,13 +5,14 @@ position and, in milliseconds, its append time. An entry has the record's bytes 
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 import redis
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from connectors.idling import Idling
 from connectors.recorder import Metrics
 from connectors.stopping import Stop
 from connectors.topics import EVENTS
@@ -19,8 +20,10 @@ from state.clock import MILLISECOND, SECOND
 from state.records import Batch, Record, partition_of
 
 BATCH: Final = 500
-IDLE: Final = timedelta(milliseconds=10)
-HEARTBEAT: Final = 200 * MILLISECOND
+HEARTBEAT: Final = 200
+"""Milliseconds after which an idle log is looked at nevertheless, for the time that has passed."""
+
+_TIME: Final = b"*1\r\n$4\r\nTIME\r\n"
 
 
 class UnsafeRedis(Exception):
@@ -80,9 +83,15 @@ class EventSource(FixedPartitionedSource[tuple[str, Batch], str]):
         settling: int = 100 * MILLISECOND,
         most: int = BATCH,
     ) -> None:
-        self._url, self._partitions = url, partitions
+        self._url, self._partitions, self._idling = url, partitions, Idling()
         self._partition = partial(
-            _EventPartition, stop=stop, retention=retention, metrics=metrics, settling=settling, most=most
+            _EventPartition,
+            stop=stop,
+            retention=retention,
+            metrics=metrics,
+            settling=settling,
+            most=most,
+            idling=self._idling,
         )
 
     def list_parts(self) -> list[str]:
@@ -98,10 +107,16 @@ class EventSource(FixedPartitionedSource[tuple[str, Batch], str]):
         client, name = connect(self._url), stream(EVENTS, int(for_part))
         if resume_state and resume_state != "0-0" and not client.xrange(name, resume_state, resume_state):
             raise UnsafeRedis(f"{name} no longer holds {resume_state}, from where this recovery store goes on")
+        self._idling.opened()
         return self._partition(client, int(for_part), resume_state or "0-0")
 
 
 class _EventPartition(StatefulSourcePartition[tuple[str, Batch], str]):
+    """Where it has read to the end it leaves a question with Redis, which answers as soon as there is more.
+
+    Until then a look costs a question to the kernel, so looks can be frequent.
+    """
+
     def __init__(
         self,
         client: Any,
@@ -113,36 +128,44 @@ class _EventPartition(StatefulSourcePartition[tuple[str, Batch], str]):
         metrics: Metrics,
         settling: int,
         most: int,
+        idling: Idling,
     ) -> None:
         self._client, self._partition, self._position, self._metrics = client, partition, position, metrics
         self._stop, self._retention, self._settling, self._most = stop, retention, settling, most
+        self._idling = idling
         self._stream, self._key = stream(EVENTS, partition), str(partition)
+        self._connection = client.connection_pool.get_connection()
         self._covered = [position]
-        self._told = 0
-        self._idle = False
+        self._asked = False
 
     def next_batch(self) -> list[tuple[str, Batch]]:
         if self._stop.requested:
             raise StopIteration
-        pipe = self._client.pipeline(transaction=False)
-        pipe.time()
-        pipe.xread({self._stream: self._position}, count=self._most)
-        (seconds, micros), answer = pipe.execute()
-        entries = _entries(answer, self._stream)
-        self._idle = len(entries) < self._most
-        read_to = seconds * SECOND + micros - self._settling if self._idle else 0
-        if not entries and read_to - self._told < HEARTBEAT:
-            return []
-        self._told = max(read_to, self._told)
+        connection = self._connection
+        if self._asked:
+            if not connection.can_read():
+                return []
+            connection.read_response()
+        now, entries = self._look()
+        at_end = len(entries) < self._most
         if entries:
             self._position = entries[-1][0].decode()
-        records = [_record(position, fields) for position, fields in entries]
-        now = seconds * SECOND + micros
-        self._metrics.looked(self._partition, now=now, log_time=log_time(self._position), at_end=self._idle)
-        return [(self._key, Batch(self._partition, records, read_to))]
+        if at_end:
+            connection.send_command("XREAD", "BLOCK", HEARTBEAT, "COUNT", 1, "STREAMS", self._stream, self._position)
+        self._asked = at_end
+        self._metrics.looked(self._partition, now=now, log_time=log_time(self._position), at_end=at_end)
+        return [(self._key, Batch(self._partition, _records(entries), now - self._settling if at_end else 0))]
+
+    def _look(self) -> tuple[int, list[Any]]:
+        """Take the server's time, then what there is."""
+        connection = self._connection
+        look = connection.pack_command("XREAD", "COUNT", self._most, "STREAMS", self._stream, self._position)
+        connection.send_packed_command([_TIME, *look])
+        seconds, micros = connection.read_response()
+        return int(seconds) * SECOND + int(micros), _entries(connection.read_response(), self._stream)
 
     def next_awake(self) -> datetime | None:
-        return datetime.now(tz=UTC) + IDLE if self._idle else None
+        return self._idling.until() if self._asked else None
 
     def snapshot(self) -> str:
         self._covered = [*self._covered[-2:], self._position]
@@ -172,18 +195,24 @@ def order(position: str) -> tuple[int, int]:
 
 
 def _entries(answer: Any, name: str) -> list[Any]:
-    """Take one stream's entries out of an XREAD answer, which RESP2 gives as pairs and RESP3 as a map."""
+    """Take one stream's entries out of a raw answer to XREAD, a list of pairs in RESP2 and a map in RESP3."""
     if not answer:
         return []
-    found = answer[name.encode()][0] if isinstance(answer, dict) else answer[0][1]
-    return list(found)
+    found: list[Any] = answer[name.encode()] if isinstance(answer, dict) else answer[0][1]
+    return found
 
 
-def _record(position: bytes, fields: dict[bytes, bytes]) -> Record:
-    traceparent = fields.get(b"traceparent")
-    return Record(
-        position.decode(),
-        log_time(position),
-        fields.get(b"v", b""),
-        None if traceparent is None else traceparent.decode(errors="replace"),
-    )
+def _records(entries: list[Any]) -> list[Record]:
+    """Make records of a stream's entries."""
+    new, records = tuple.__new__, []
+    for place, fields in entries:
+        position = place.decode()
+        time = int(position.partition("-")[0]) * MILLISECOND
+        if len(fields) == 2 and fields[0] == b"v":  # noqa: PLR2004 - one name and its value
+            records.append(new(Record, (position, time, fields[1], None)))
+        else:
+            named = dict(zip(fields[::2], fields[1::2], strict=True))
+            trace = named.get(b"traceparent")
+            text = None if trace is None else trace.decode(errors="replace")
+            records.append(Record(position, time, named.get(b"v", b""), text))
+    return records

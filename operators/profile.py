@@ -9,7 +9,7 @@ from operators.churn import Churned
 from state.clock import to_iso
 from state.commerce import Kind
 from state.outputs import ProfileUpdate
-from state.people import Session, User
+from state.people import Session, Sessions, User
 
 _json: Final = msgspec.json.Encoder(order="deterministic").encode
 _NO_SESSION: Final = Session(0, 0, 0, 0)
@@ -42,9 +42,7 @@ def compose(user: User, parts: int, as_of: str, log_time: int, churned: Churned 
 
     Engagement is as of the last event: whoever reads it later halves it for every half-life since `last_seen`.
     """
-    fields: Fields = {"as_of": as_of}
-    if parts & ACTIVITY:
-        _activity(fields, user)
+    fields: Fields = _activity(as_of, user) if parts & ACTIVITY else {"as_of": as_of}
     if parts & CART:
         _cart(fields, user)
     if parts & CONTACT:
@@ -52,32 +50,35 @@ def compose(user: User, parts: int, as_of: str, log_time: int, churned: Churned 
     if parts & ORDERS:
         _orders(fields, user)
     if churned is not None:
-        fields["churn_score"] = f"{churned.score:.4f}"
-        fields["churn_model"] = churned.model
-        fields["churn_version"] = churned.version
-        fields["churn_reasons"] = ",".join(churned.reasons)
+        score, model, version, reasons = churned
+        fields["churn_score"] = f"{score:.4f}"
+        fields["churn_model"] = model
+        fields["churn_version"] = version
+        fields["churn_reasons"] = ",".join(reasons)
     return ProfileUpdate(user.tenant, user.user_id, fields, log_time)
 
 
-def _activity(fields: Fields, user: User) -> None:
+def _activity(as_of: str, user: User) -> Fields:
     engagement, sessions = user.engagement, user.sessions
     open_ = sessions.open
-    current = open_[0] if len(open_) == 1 else _latest(user)
+    current = open_[0] if len(open_) == 1 else _latest(sessions)
     last_at, ended_at = engagement.last_at, current.ended_at
     last_seen = to_iso(last_at) if last_at else ""
-    fields["last_seen"] = last_seen
-    fields["events"] = engagement.events
-    fields["sessions"] = sessions.closed + len(open_)
-    fields["session_events"] = current.events
-    fields["session_started_at"] = to_iso(current.started_at) if ended_at else ""
-    fields["session_ended_at"] = last_seen if ended_at == last_at else to_iso(ended_at) if ended_at else ""
-    fields["engagement_7d"] = f"{engagement.week:.4f}"
-    fields["engagement_30d"] = f"{engagement.month:.4f}"
-    fields["engagement_90d"] = f"{engagement.quarter:.4f}"
+    return {
+        "as_of": as_of,
+        "last_seen": last_seen,
+        "events": engagement.events,
+        "sessions": sessions.closed + len(open_),
+        "session_events": current.events,
+        "session_started_at": to_iso(current.started_at) if ended_at else "",
+        "session_ended_at": last_seen if ended_at == last_at else to_iso(ended_at) if ended_at else "",
+        "engagement_7d": f"{engagement.week:.4f}",
+        "engagement_30d": f"{engagement.month:.4f}",
+        "engagement_90d": f"{engagement.quarter:.4f}",
+    }
 
 
-def _latest(user: User) -> Session:
-    sessions = user.sessions
+def _latest(sessions: Sessions) -> Session:
     return max(sessions.open, key=lambda s: s.ended_at, default=sessions.last or _NO_SESSION)
 
 
@@ -89,12 +90,18 @@ def _orders(fields: Fields, user: User) -> None:
 
 
 def _cart(fields: Fields, user: User) -> None:
-    cart_id, cart = max(user.carts.open.items(), key=lambda entry: entry[1].touched, default=("", None))
-    items = contents(cart)
+    carts = user.carts.open
+    if not carts:
+        fields["cart_id"], fields["cart"], fields["cart_items"], fields["cart_total"] = "", "[]", 0, 0
+        return
+    cart_id = next(iter(carts)) if len(carts) == 1 else max(carts, key=lambda name: carts[name].touched)
+    items, total = contents(carts[cart_id]), 0.0
+    for item in items:
+        total += (item["price"] or 0.0) * item["quantity"]
     fields["cart_id"] = cart_id
-    fields["cart"] = _json(items).decode() if items else "[]"
+    fields["cart"] = _json(items).decode()
     fields["cart_items"] = len(items)
-    fields["cart_total"] = round(sum((item["price"] or 0.0) * item["quantity"] for item in items), 2)
+    fields["cart_total"] = round(total, 2) if items else 0
 
 
 def _contact(fields: Fields, user: User) -> None:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from benchmarks.determinism import PARTITIONS, simulated
 from benchmarks.worker import Worker, read, replayed
-from connectors import redis_log
+from connectors import redis_log, redis_server
 from connectors.recorder import Metrics
 from connectors.redis_streams import EventSource, UnsafeRedis, stream
 from connectors.stopping import Stop
 from connectors.topics import EVENTS, TRIGGERS
 from state.clock import DAY, HOUR, MILLISECOND
+from state.records import Batch, Record
 
 LOG = stream(EVENTS, 0)
 NODE = 100
@@ -133,6 +135,72 @@ def test_a_source_refuses_to_go_on_where_the_log_is_gone(source: Source, client:
     with pytest.raises(UnsafeRedis, match=f"{LOG} no longer holds {positions[400]}"):
         source(positions[400])
     assert look(source(positions[600]))[0] == positions[601]
+
+
+def wait(part: Any, seconds: float = 5.0) -> Batch:
+    """Look until there is something to tell."""
+    end = time.monotonic() + seconds
+    while not (told := part.next_batch()):
+        assert time.monotonic() < end, "nothing was told"
+        time.sleep(0.001)
+    ((_, batch),) = told
+    return batch  # type: ignore[no-any-return] # the part is of no public class
+
+
+def test_an_idle_source_tells_the_time_though_nothing_comes(source: Source) -> None:
+    """Timers fire on an idle log, since the source says how late it is; a few times a second, not at every look."""
+    part = source()
+    assert not wait(part).records
+    began, told = time.monotonic(), [wait(part).read_to for _ in range(5)]
+    assert told == sorted(set(told))
+    assert 0.5 < time.monotonic() - began < 4.0
+    assert abs(told[-1] - time.time_ns() // 1000) < 5_000_000
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_what_comes_to_an_idle_log_is_read_at_once_and_whole(redis_url: str, client: Any, protocol: int) -> None:
+    """Redis says that something came with its first record; those behind it, and traces, come in the same batch."""
+    url = f"{redis_url}?protocol={protocol}"
+    part = EventSource(url, 1, Stop(), DAY, Metrics(enabled=False)).build_part("events", "0", None)
+    for number in range(3):
+        wait(part)
+        assert part.next_batch() == []
+        pipe = client.pipeline(transaction=True)
+        pipe.xadd(LOG, {"v": b"\xff\r\n"}, id=f"{number + 5}-1")
+        pipe.xadd(LOG, {"v": "b", "traceparent": "00-trace"}, id=f"{number + 5}-2")
+        pipe.xadd(LOG, {"traceparent": "00-trace"}, id=f"{number + 5}-3")
+        pipe.execute()
+        time_ = (number + 5) * MILLISECOND
+        assert wait(part).records == [
+            Record(f"{number + 5}-1", time_, b"\xff\r\n"),
+            Record(f"{number + 5}-2", time_, b"b", "00-trace"),
+            Record(f"{number + 5}-3", time_, b"", "00-trace"),
+        ]
+    assert part.snapshot() == "7-3"
+    part.close()
+
+
+def test_a_source_that_waits_for_more_lets_itself_be_stopped(redis_url: str) -> None:
+    """A question that Redis has not answered yet holds up neither the stop nor the closing."""
+    stop = Stop()
+    part = EventSource(redis_url, 1, stop, DAY, Metrics(enabled=False)).build_part("events", "0", None)
+    wait(part)
+    stop.requested = True
+    began = time.monotonic()
+    with pytest.raises(StopIteration):
+        part.next_batch()
+    part.close()
+    assert time.monotonic() - began < 0.15
+
+
+def test_a_redis_that_goes_away_while_a_source_waits_stops_the_worker(tmp_path: Path) -> None:
+    """Otherwise it would look healthy and read nothing for ever."""
+    with redis_server.running(tmp_path) as url:
+        part = EventSource(url, 1, Stop(), DAY, Metrics(enabled=False)).build_part("events", "0", None)
+        wait(part)
+    with pytest.raises(redis.ConnectionError):
+        wait(part)
+    part.close()
 
 
 def test_an_old_log_that_is_trimmed_while_it_is_read_survives_five_kills(
