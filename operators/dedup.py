@@ -16,6 +16,7 @@ AWAY: Final = 7 * DAY
 CAPACITY: Final = 128
 
 _MARK_BYTES: Final = 8
+_FULL: Final = CAPACITY * _MARK_BYTES
 _mark: Final = xxhash.xxh3_64_digest
 
 
@@ -24,5 +25,5 @@ def is_repeat(user: User, message_id: str, now: int) -> bool:
     mark, seen = _mark(message_id.encode()), user.seen if now - user.touched <= AWAY else b""
     if mark in seen:
         return True
-    user.seen = (seen + mark)[-CAPACITY * _MARK_BYTES :]
+    user.seen = seen + mark if len(seen) < _FULL else seen[_MARK_BYTES - _FULL :] + mark
     return False

@@ -28,9 +28,9 @@ _WEIGHTS: Final = {
 }
 """What one event is worth in the score; kinds that are not here say nothing of engagement."""
 
-_WORTH: Final = tuple(
-    _WEIGHTS.get(kind, 0.0) for kind in Kind
-)  # the hash of an enum's member costs more than the decay
+_WORTH: Final = tuple((_WEIGHTS.get(kind, 0.0), kind.is_activity) for kind in Kind)
+"""By kind, since comparing or hashing an enum's member costs more than the decay: the weight, and whether the person did it."""
+
 _ORDER: Final = Kind.ORDER
 
 
@@ -49,7 +49,8 @@ class EngagementMachine(msgspec.Struct, frozen=True):
     def on_event(self, user: User, event: Event, record: Record) -> None:  # noqa: ARG002 - the machine protocol
         """Count an event."""
         engagement, kind, time = user.engagement, event.kind, event.time
-        if kind <= _ORDER:
+        weight, is_activity = _WORTH[kind]
+        if is_activity:
             engagement.events += 1
             if time > engagement.last_at:
                 engagement.last_at = time
@@ -58,7 +59,7 @@ class EngagementMachine(msgspec.Struct, frozen=True):
             if kind is _ORDER:
                 engagement.orders += 1
                 engagement.revenue += event.fields.amount
-        weight, age = _WORTH[kind], time - engagement.at
+        age = time - engagement.at
         if age >= 0:
             quarter = exp2(-age * _QUARTERS)
             engagement.at = time

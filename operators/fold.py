@@ -22,7 +22,7 @@ from operators.sessions import SessionMachine
 from operators.waits import Ended, Late, Ripe, WaitMachine
 from state import campaigns, wire
 from state.churn import Example
-from state.clock import DAY, HOUR, MINUTE, NEVER, to_iso
+from state.clock import DAY, HOUR, MINUTE, to_iso
 from state.commerce import Kind
 from state.events import Event, Reason, Rejected, decode
 from state.outputs import CausePlace, Outputs, ProfileUpdate
@@ -54,20 +54,25 @@ class Fold:
 
     def __init__(self, shard: Shard, limits: Limits, churn_over: ChurnOver | None = None) -> None:
         self.shard = shard
-        self._limits = limits
+        self._limits, self._session_gap = limits, limits.session_gap
         shard.fill_calendar(limits.user_retention, limits.visitor_retention)
         self._churn = None if churn_over is None else churn_over(shard.models)
-        self._timed: tuple[Machine, ...] = (SessionMachine(limits.session_gap), CartMachine())
-        machines: tuple[Machine, ...] = (*self._timed, EngagementMachine(), ContactMachine())
+        self._carts = CartMachine()
+        self._timed: tuple[Machine, ...] = (SessionMachine(limits.session_gap), self._carts)
         churn = () if self._churn is None else (self._churn,)
         self._dues = tuple(machine.due for machine in (*self._timed, *churn))
         self._soonest = min(machine.soonest for machine in (*self._timed, *churn))
-        self._concerned = tuple(tuple(m.on_event for m in (*machines, *churn) if m.concerns(kind)) for kind in Kind)
+        machines = (*self._timed, EngagementMachine(), ContactMachine(), *churn)
+        take_ins = [(m, self._in_carts if m is self._carts else m.on_event) for m in machines]
+        self._by_kind = tuple(
+            (tuple(take_in for m, take_in in take_ins if m.concerns(kind)), profile.CHANGED_BY[kind]) for kind in Kind
+        )
         self._waits = {
             tenant: WaitMachine(campaigns.decode(body), self._soonest) for tenant, (_, body) in shard.campaigns.items()
         }
         self._no_campaigns = WaitMachine([], self._soonest)
         self._touched: dict[str, int] = {}
+        self._ended: list[tuple[User, Ended, int]] = []
         self._types: list[str] = []
         self._out = Outputs(shard.partition)
 
@@ -75,6 +80,7 @@ class Fold:
         """Take in a batch. How a log is split into batches changes nothing but how often a profile is written."""
         shard = self.shard
         shard.partition = batch.partition
+        is_idle_before, user_event, note_type = shard.is_idle_before, self._user_event, self._types.append
         out = self._out = Outputs(batch.partition, records=len(batch.records))
         decoded = [decode(record.value, record.log_time) for record in batch.records]
         for record, seen in zip(batch.records, decoded, strict=True):
@@ -82,15 +88,17 @@ class Fold:
             if now < shard.log_time:
                 now = shard.log_time
                 record = record._replace(log_time=now)  # noqa: PLW2901 - append times only grow
-            if not shard.is_idle_before(now):
+            if not is_idle_before(now):
                 self._advance(now)
             shard.log_time = now
-            if type(seen) is Event and seen.user_id:
-                self._types.append(seen.type)
-                self._user_event(seen.user_id, seen, record)
+            if type(seen) is Event and (user_id := seen.user_id):
+                note_type(seen.type)
+                user_event(user_id, seen, record)
             else:
                 self._take(record, seen)
         self._advance(batch.read_to)
+        out.decisions = [policy.not_sent(user, ended, now, batch.partition) for user, ended, now in self._ended]
+        self._ended.clear()
         out.types = Counter(self._types)
         self._types.clear()
         as_of = max(shard.log_time, batch.read_to)
@@ -131,45 +139,55 @@ class Fold:
 
     def _user_event(self, user_id: str, event: Event, record: Record, via: str = "") -> None:
         now, out, shard = record.log_time, self._out, self.shard
-        waits = self._waits.get(event.tenant, self._no_campaigns)
+        waits = self._waits.get(event.tenant) or self._no_campaigns
         steps = waits.steps_for(event)
         if (steps.reads_properties or event.type == "identify") and isinstance(mapping := event.mapping(), Rejected):
             self._reject(record, mapping)
             return
         key = user_key(event.tenant, user_id)
-        user = shard.live.get(key) or shard.find(key)
+        user = shard.live.get(key)
         if not isinstance(user, User):
-            user = User(event.tenant, user_id, 0)
-            shard.add(key, user, now + self._limits.user_retention)
+            user = self._user(key, event.tenant, user_id, now)
         if is_repeat(user, event.message_id, now):
             out.repeats += 1
-        else:
-            # Written out, since calls cost: which parts of the profile change, and whether the event is late.
-            if now - user.touched > WHOLE_AFTER or event.time < user.engagement.first_at:
-                changed = profile.WHOLE
-            else:
-                changed = profile.CHANGED_BY[event.kind]
-            self._touched[key] = self._touched.get(key, 0) | changed
-            if now - event.time > self._limits.session_gap:
-                out.late += 1
-            if event.anonymous_id or event.previous_id:
-                out.feedback += identity.links_of(user, event, via)
-            carts_before = len(user.carts.open)
-            for take_in in self._concerned[event.kind]:
-                take_in(user, event, record)
-            shard.carts_open += len(user.carts.open) - carts_before
-            for outcome in waits.on_event(user, event, record, steps):
-                self._say(user, outcome, waits, CausePlace(shard.partition, record.position, event.message_id))
-            if shard.wakes.get(key, NEVER) > now + steps.soonest:
-                shard.wake(key, self._due(user, waits))
+            user.touched = now
+            return
+        take_ins, changed = self._by_kind[event.kind]
+        time, touched = event.time, self._touched
+        if now - user.touched > WHOLE_AFTER or time < user.engagement.first_at:
+            changed = profile.WHOLE
+        touched[key] = touched.get(key, 0) | changed
+        if now - time > self._session_gap:
+            out.late += 1
+        if event.anonymous_id or event.previous_id:
+            out.feedback += identity.links_of(user, event, via)
+        for take_in in take_ins:
+            take_in(user, event, record)
+        for outcome in waits.on_event(user, event, record, steps):
+            self._note(user, outcome, waits, record.position, event.message_id)
+        due = shard.wakes.get(key)
+        if due is None or due > now + steps.soonest:
+            shard.wake(key, self._due(user, waits))
         user.touched = now
 
-    def _say(self, user: User, outcome: Ended | Late, waits: WaitMachine, place: CausePlace) -> None:
-        now = self.shard.log_time
+    def _user(self, key: str, tenant: str, user_id: str, now: int) -> User:
+        user = self.shard.find(key)
+        if not isinstance(user, User):
+            user = User(tenant, user_id, 0)
+            self.shard.add(key, user, now + self._limits.user_retention)
+        return user
+
+    def _in_carts(self, user: User, event: Event, record: Record) -> None:
+        before = len(user.carts.open)
+        self._carts.on_event(user, event, record)
+        self.shard.carts_open += len(user.carts.open) - before
+
+    def _note(self, user: User, outcome: Ended | Late, waits: WaitMachine, position: str, message_id: str = "") -> None:
+        now, partition = self.shard.log_time, self.shard.partition
         if isinstance(outcome, Ended):
-            self._out.decisions.append(policy.not_sent(user, outcome, now, place.partition))
+            self._ended.append((user, outcome, now))
         else:
-            campaign = waits.campaigns[outcome.sent.campaign_id]
+            place, campaign = CausePlace(partition, position, message_id), waits.campaigns[outcome.sent.campaign_id]
             self._out.triggers.append(policy.take_back(user, outcome, now, place, campaign.template_id))
 
     def _scored(self, user: User, now: int) -> Churned | None:
@@ -198,16 +216,16 @@ class Fold:
             else:
                 event = crossing(user, said, now)
                 waits.on_event(user, event, Record("", now, b""), waits.steps_for(event))
-        for ended in waits.on_time(user, now):
-            if isinstance(ended, Ripe):
-                emission = policy.decide(user, ended, now, self.shard.partition, self._scored(user, now))
+        for what in waits.on_time(user, now):
+            if isinstance(what, Ripe):
+                decided = policy.decide(user, what, now, self.shard.partition, self._scored(user, now))
             else:
-                emission = policy.not_sent(user, ended, now, self.shard.partition)
-            if emission.label == "send":
-                self._out.triggers.append(emission)
+                decided = what
+            if isinstance(decided, Ended):
+                self._ended.append((user, decided, now))
+            else:
+                self._out.triggers.append(decided)
                 self._touched[key] = profile.WHOLE | profile.BY_TIME  # whoever composes the email looks it up now
-            else:
-                self._out.decisions.append(emission)
         carts_before = len(user.carts.open)
         for machine in self._timed:
             machine.on_time(user, now)
@@ -258,10 +276,9 @@ class Fold:
             self._out.feedback += identity.partings(user)
             user.contact.email = ""
             waits = self._waits.get(asked.tenant, self._no_campaigns)
-            place = CausePlace(shard.partition, record.position, "")
             for sent in user.waits.sent:
                 if not sent.cancelled and sent.expires_at > now and sent.campaign_id in waits.campaigns:
-                    self._say(user, Late(sent, "deletion"), waits, place)
+                    self._note(user, Late(sent, "deletion"), waits, record.position)
         self._delete(asked.tenant, asked.user_id, now)
         shard.erase(key)
 

@@ -17,18 +17,18 @@ _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 _encode_plain: Final = msgspec.json.Encoder().encode  # holds no mapping whose order could vary
 
 
-def decide(user: User, ripe: Ripe, now: int, partition: int, churned: Churned | None = None) -> Emission:
+def decide(user: User, ripe: Ripe, now: int, partition: int, churned: Churned | None = None) -> Emission | Ended:
     """Decide on a wait that is due: consent first, then re-entry, then whether there is anything to show."""
-    wait, campaign, version = ripe
+    wait, campaign = ripe.wait, ripe.campaign
     refusal = user.consent.refusal
     if refusal:
-        return not_sent(user, Ended(wait, NotSent(refusal)), now, partition)
+        return Ended(wait, NotSent(refusal))
     earlier = next((s for s in user.waits.sent if (s.campaign_id, s.subject) == (campaign.id, wait.subject)), None)
     if earlier is not None and not earlier.cancelled and now < earlier.decided_at + campaign.reentry:
-        return not_sent(user, Ended(wait, NotSent.REENTRY, earlier.trigger_id), now, partition)
+        return Ended(wait, NotSent.REENTRY, earlier.trigger_id)
     items = contents(user.carts.open.get(wait.subject)) if campaign.items is Items.CART else _shown(wait.items)
     if campaign.items is Items.CART and not items:
-        return not_sent(user, Ended(wait, NotSent.EMPTY_CART), now, partition)
+        return Ended(wait, NotSent.EMPTY_CART)
     trigger_id = derived_id(now, user.tenant, campaign.id, user.user_id, wait.subject, wait.cause.message_id)
     expires_at = now + campaign.expires_after
     sent = Sent(campaign.id, wait.subject, trigger_id, wait.opened_at, wait.last_at, now, expires_at)
@@ -38,7 +38,7 @@ def decide(user: User, ripe: Ripe, now: int, partition: int, churned: Churned | 
         kind="send",
         tenant=user.tenant,
         campaign_id=campaign.id,
-        campaign_version=version,
+        campaign_version=ripe.version,
         template_id=campaign.template_id,
         user_id=user.user_id,
         email=user.contact.email or None,
@@ -75,7 +75,7 @@ def not_sent(user: User, ended: Ended, now: int, partition: int) -> Emission:
         decided_at=to_iso(now),
         cause=[_place(wait, partition)],
     )
-    return _emission(decision.decision_id, _encode_plain(decision), wait.campaign_id, ended.reason.value, now, wait)
+    return _emission(decision.decision_id, _encode_plain(decision), wait.campaign_id, str(ended.reason), now, wait)
 
 
 def take_back(user: User, late: Late, now: int, place: CausePlace, template_id: str) -> Emission:

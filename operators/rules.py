@@ -1,9 +1,11 @@
 """Rules: which campaigns an event concerns, worked out once for each event name when campaigns come into force."""
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from state.campaigns import ANY, Campaign, Filter, Selector
+import msgspec
+
+from state.campaigns import ANY, Campaign, Filter, Items, Selector
 from state.clock import NEVER
 from state.commerce import KNOWN, Kind, Properties
 from state.events import Event, Rejected
@@ -12,22 +14,24 @@ Condition = bool | tuple[tuple[Filter, ...], ...]
 """Never, always, or when all filters of one of the alternatives hold."""
 
 _MESSAGE_TYPES: Final = frozenset({"identify", "page", "screen", "group", "alias"})
-_ORDER: Final = Kind.ORDER
 _FIELDS: Final = frozenset(Properties.__struct_fields__)
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True):
     """What one campaign makes of one kind of event. `subject` is None where a person has one wait only."""
 
     campaign: Campaign
     campaign_id: str
+    wait: int
     subject: str | None
+    shows_event: bool
+    """The email shows the products of the event."""
     cancels: Condition
     resets: Condition
     opens: Condition
 
 
-class Steps(NamedTuple):
+class Steps(msgspec.Struct, frozen=True):
     """What all campaigns make of one kind of event: first those that it may cancel, then those it may put off or open."""
 
     cancels: tuple[Step, ...]
@@ -42,16 +46,16 @@ class Rules:
     """The campaigns of one tenant, by event. `soonest` is how long after any event another machine can first be due."""
 
     def __init__(self, campaigns: list[Campaign], soonest: int) -> None:
-        names = {selector.event for c in campaigns for selector in (*c.opened_by, *c.reset_by, *c.cancelled_by)} - {ANY}
-        steps = {name: _steps(campaigns, name, soonest) for name in names}
-        self._messages = {name: steps[name] for name in names & _MESSAGE_TYPES}
-        self._tracks = {name: steps[name] for name in names - _MESSAGE_TYPES}
-        self._any, self._none = _steps(campaigns, ANY, soonest), Steps((), (), reads_properties=False, soonest=soonest)
+        selected = {selector.event for c in campaigns for selector in (*c.opened_by, *c.reset_by, *c.cancelled_by)}
+        names = {known.name for known in KNOWN.values()} | selected - {ANY}
+        self._messages = {name: _steps(campaigns, name, soonest) for name in _MESSAGE_TYPES}
+        self._tracks = {name: _steps(campaigns, name, soonest) for name in names - _MESSAGE_TYPES}
+        self._any = _steps(campaigns, ANY, soonest)
 
     def of(self, event: Event) -> Steps:
-        """Say what the campaigns make of an event."""
+        """Say what the campaigns make of an event. One that no campaign and no vocabulary names is something a person did."""
         named = self._tracks if event.type == "track" else self._messages
-        return named.get(event.name) or (self._any if event.kind <= _ORDER else self._none)
+        return named.get(event.name, self._any)
 
 
 def holds(condition: Condition, event: Event) -> bool:
@@ -85,7 +89,9 @@ def _steps(campaigns: list[Campaign], name: str, soonest: int) -> Steps:
         Step(
             campaign,
             campaign.id,
+            campaign.wait,
             None if campaign.subject == "user" else campaign.subject,
+            campaign.items is Items.EVENT,
             _condition(campaign.cancelled_by, names),
             _condition(campaign.reset_by, names),
             _condition(campaign.opened_by, names),
@@ -95,7 +101,7 @@ def _steps(campaigns: list[Campaign], name: str, soonest: int) -> Steps:
     cancels = tuple(step for step in steps if step.cancels)
     moves = tuple(step for step in steps if step.resets or step.opens)
     reads = any(_reads(step) for step in (*cancels, *moves))
-    return Steps(cancels, moves, reads, min(soonest, *(step.campaign.wait for step in moves), NEVER))
+    return Steps(cancels, moves, reads, min(soonest, *(step.wait for step in moves), NEVER))
 
 
 def _condition(selectors: Iterable[Selector], names: set[str]) -> Condition:

@@ -1,27 +1,26 @@
 """Waits: campaigns that an event opens, others put off or cancel, and that fall due in log time."""
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from operators.rules import Rules, Step, Steps, holds, mapping_of, subject_of
-from state.campaigns import Campaign, Items
+from state.campaigns import Campaign
 from state.clock import DAY, NEVER
 from state.commerce import Product
 from state.events import Event
 from state.outputs import NotSent
-from state.people import Cause, Sent, User, Wait
+from state.people import Cause, Sent, User, Wait, Waits
 from state.records import Record
 
 MAX_OPEN: Final = 16
 MAX_SENT: Final = 32
 MAX_ITEMS: Final = 20
-_FROM_EVENT: Final = Items.EVENT
 LATE_WINDOW: Final = 7 * DAY
 """How long a cancelling event is remembered, so that an opening that happened before it but arrives later opens nothing."""
 
 
-class Ended(NamedTuple):
+class Ended(msgspec.Struct, frozen=True, gc=False):
     """A wait that ended without a trigger."""
 
     wait: Wait
@@ -29,14 +28,14 @@ class Ended(NamedTuple):
     detail: str = ""
 
 
-class Late(NamedTuple):
+class Late(msgspec.Struct, frozen=True, gc=False):
     """A trigger that would not have gone out, had the cancelling event arrived in order."""
 
     sent: Sent
     detail: str
 
 
-class Ripe(NamedTuple):
+class Ripe(msgspec.Struct, frozen=True, gc=False):
     """A wait that fell due."""
 
     wait: Wait
@@ -60,19 +59,20 @@ class WaitMachine:
     def on_event(self, user: User, event: Event, record: Record, steps: Steps) -> list[Ended | Late]:
         """Cancel, then put off or open waits, by what `steps_for` said of the event."""
         outcome: list[Ended | Late] = []
+        now, waits = record.log_time, user.waits
         for step in steps.cancels:
             if step.cancels is True or holds(step.cancels, event):
-                outcome += _cancel(user, step, event, record.log_time)
+                _cancel(waits, step, event, now, outcome)
         for step in steps.moves:
-            subject = "" if step.subject is None else subject_of(step, event)
-            for wait in user.waits.open:
-                if wait.campaign_id == step.campaign_id and wait.subject == subject:
+            campaign_id, subject = step.campaign_id, "" if step.subject is None else subject_of(step, event)
+            for wait in waits.open:
+                if wait.campaign_id == campaign_id and wait.subject == subject:
                     if step.resets is True or holds(step.resets, event):
-                        _put_off(wait, step.campaign, event, record.log_time)
+                        _put_off(wait, step, event, now)
                     break
             else:
                 if step.opens is True or holds(step.opens, event):
-                    outcome += _open(user, step.campaign, subject, event, record)
+                    _open(waits, step, subject, event, record, outcome)
         return outcome
 
     def on_time(self, user: User, now: int) -> list[Ripe | Ended]:
@@ -102,52 +102,48 @@ def remember(user: User, sent: Sent) -> None:
         waits.sent.remove(next((s for s in waits.sent if s.subject), waits.sent[0]))
 
 
-def _cancel(user: User, step: Step, event: Event, now: int) -> list[Ended | Late]:
-    campaign, waits, time = step.campaign, user.waits, event.time
-    subject = subject_of(step, event) if campaign.cancel_by_subject else None
-    mark = campaign.id if subject is None else f"{campaign.id}/{subject}"
+def _cancel(waits: Waits, step: Step, event: Event, now: int, outcome: list[Ended | Late]) -> None:
+    campaign_id, time = step.campaign_id, event.time
+    subject = subject_of(step, event) if step.campaign.cancel_by_subject else None
+    mark = campaign_id if subject is None else f"{campaign_id}/{subject}"
     if len(waits.cancelled_at) > MAX_OPEN:
         waits.cancelled_at = {m: at for m, at in waits.cancelled_at.items() if at > now - LATE_WINDOW}
     if time > waits.cancelled_at.get(mark, 0):
         waits.cancelled_at[mark] = time
-    outcome: list[Ended | Late] = []
     for wait in tuple(waits.open):
-        if wait.campaign_id == step.campaign_id and subject in {None, wait.subject} and wait.last_at <= time:
+        if wait.campaign_id == campaign_id and wait.last_at <= time and (subject is None or subject == wait.subject):
             waits.open.remove(wait)
             outcome.append(Ended(wait, NotSent.CANCELLED, event.name))
     for index, sent in enumerate(waits.sent):
-        concerned = sent.campaign_id == step.campaign_id and subject in {None, sent.subject} and not sent.cancelled
-        if concerned and sent.last_at <= time < sent.decided_at:
+        concerned = sent.campaign_id == campaign_id and (subject is None or subject == sent.subject)
+        if concerned and not sent.cancelled and sent.last_at <= time < sent.decided_at:
             waits.sent[index] = msgspec.structs.replace(sent, cancelled=True)
             outcome.append(Late(sent, event.name))
-    return outcome
 
 
-def _put_off(wait: Wait, campaign: Campaign, event: Event, now: int) -> None:
-    due, time = now + campaign.wait, event.time
+def _put_off(wait: Wait, step: Step, event: Event, now: int) -> None:
+    due, time = now + step.wait, event.time
     if due > wait.due:
         wait.due = due
     if time >= wait.last_at:
         wait.last_at = time
-        if campaign.items is _FROM_EVENT and (items := _items(event)):
-            wait.items, wait.properties = items, _properties(campaign, event)
+        if step.shows_event and (items := _items(event)):
+            wait.items, wait.properties = items, _properties(step.campaign, event)
 
 
-def _open(user: User, campaign: Campaign, subject: str, event: Event, record: Record) -> list[Ended | Late]:
-    waits = user.waits
-    mark = f"{campaign.id}/{subject}" if campaign.cancel_by_subject else campaign.id
-    if event.time <= waits.cancelled_at.get(mark, -1):
-        return []
-    cause = Cause(record.position, record.log_time, event.message_id, record.traceparent)
-    due = record.log_time + campaign.wait
-    items = _items(event) if campaign.items is _FROM_EVENT else []
+def _open(waits: Waits, step: Step, subject: str, event: Event, record: Record, outcome: list[Ended | Late]) -> None:
+    campaign, campaign_id, time, now = step.campaign, step.campaign_id, event.time, record.log_time
+    mark = f"{campaign_id}/{subject}" if campaign.cancel_by_subject else campaign_id
+    if time <= waits.cancelled_at.get(mark, -1):
+        return
+    cause = Cause(record.position, now, event.message_id, record.traceparent)
+    items = _items(event) if step.shows_event else []
     properties = _properties(campaign, event)
-    waits.open.append(Wait(campaign.id, subject, event.time, event.time, due, cause, properties, items))
-    if len(waits.open) <= MAX_OPEN:
-        return []
-    oldest = min(waits.open, key=lambda w: (w.last_at, w.campaign_id, w.subject))
-    waits.open.remove(oldest)
-    return [Ended(oldest, NotSent.CROWDED_OUT)]
+    waits.open.append(Wait(campaign_id, subject, time, time, now + step.wait, cause, properties, items))
+    if len(waits.open) > MAX_OPEN:
+        oldest = min(waits.open, key=lambda w: (w.last_at, w.campaign_id, w.subject))
+        waits.open.remove(oldest)
+        outcome.append(Ended(oldest, NotSent.CROWDED_OUT))
 
 
 def _items(event: Event) -> list[Product]:

@@ -62,7 +62,10 @@ class Product(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
     @property
     def key(self) -> str:
         """Name the line of a cart that this product is: its id, else its SKU, else its name, else empty. 0 is an id."""
-        for given in (self.product_id, self.sku, self.name):
+        product_id = self.product_id
+        if product_id:  # nearly always
+            return str(product_id)
+        for given in (product_id, self.sku, self.name):
             if given is not None and given != "":
                 return str(given)
         return ""

@@ -1,6 +1,6 @@
 """Events: what a record says happened, checked and corrected; or why it cannot be believed."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +21,6 @@ EARLIEST: Final = 946_684_800_000_000
 """2000-01-01: no customer event is older; what claims to be is a clock that was never set."""
 
 _EMPTY: Final = frozenset({b"", b"null", b"{}", b"[]"})
-_MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_PROPERTIES: Final = Properties()
 _NOT_TRACKED: Final[dict[type[wire.Message], tuple[str, Kind]]] = {
@@ -38,6 +37,9 @@ class _Context(msgspec.Struct, gc=False):
 
 
 _message: Final = wire.decoder.decode
+_Track: Final = wire.Track
+_known: Final = KNOWN.get
+_OTHER: Final = Kind.OTHER
 _properties: Final[msgspec.json.Decoder[Properties | None]] = msgspec.json.Decoder(Properties | None, strict=False)
 _context: Final = msgspec.json.Decoder(_Context)
 _mapping: Final = msgspec.json.Decoder(dict[str, Any] | list[Any] | None)
@@ -91,16 +93,17 @@ def decode(value: bytes, log_time: int) -> Event | wire.Control | Rejected:
         if not value.isascii():
             value.decode()  # msgspec does not look into what it skips, yet that is kept and shown too
         message = _message(value)
-        if type(message) is wire.Track:
-            return _track(message, log_time)
-        if isinstance(message, wire.Message):
-            return _other(message, log_time)
+        if type(message) is not _Track:
+            return _other(message, log_time) if isinstance(message, wire.Message) else message
+        known, raw = _known(message.event), message.raw
+        if known is None:
+            return _event(message, log_time, "track", message.event, _OTHER, _NO_PROPERTIES, raw)
+        return _event(message, log_time, "track", known.name, known.kind, _checked(known, raw), raw)
     except Refusal as refusal:
         return refusal.rejected
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         mended = wire.mended(value) if type(error) is msgspec.DecodeError else value
         return explained(error) if mended == value else decode(mended, log_time)
-    return message
 
 
 def as_mapping(raw: Raw) -> dict[str, Any] | Rejected:
@@ -110,14 +113,6 @@ def as_mapping(raw: Raw) -> dict[str, Any] | Rejected:
     except (msgspec.DecodeError, RecursionError) as error:
         return explained(error)
     return mapping if isinstance(mapping, dict) else Rejected(Reason.INVALID, "Expected object, got array")
-
-
-def _track(message: wire.Track, log_time: int) -> Event:
-    known = KNOWN.get(message.event)
-    if known is None:
-        return _event(message, log_time, "track", message.event, Kind.OTHER, _NO_PROPERTIES, message.raw)
-    fields = _checked(known, message.raw)
-    return _event(message, log_time, "track", known.name, known.kind, fields, message.raw)
 
 
 def _other(message: wire.Message, log_time: int) -> Event:
@@ -152,24 +147,28 @@ def _event(
     raw: Raw,
     previous_id: str = "",
 ) -> Event:
-    user_id, anonymous_id = message.user_id or "", message.anonymous_id or ""
+    user_id, anonymous_id = message.user_id, message.anonymous_id
     if not user_id and not anonymous_id:
         raise Refusal(Reason.NO_IDENTITY, "neither userId nor anonymousId is given")
-    time = _corrected(message, log_time)
-    if time < EARLIEST:
-        raise Refusal(Reason.BAD_TIME, "the event time lies before the year 2000")
-    if time > log_time:
-        if time > log_time + FUTURE_TOLERANCE:
-            raise Refusal(Reason.BAD_TIME, "the event time lies more than an hour after the record was appended")
-        time = log_time
+    stated, sent, received = message.original_timestamp or message.timestamp, message.sent_at, message.received_at
+    if stated is None or sent is None or received is None:
+        time = _corrected(stated, sent, received, log_time)
+    else:
+        try:
+            since = received - (sent - stated) - _EPOCH
+            time = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        except (TypeError, OverflowError):  # zones given and omitted side by side; years that no datetime has
+            time = _corrected(stated, sent, received, log_time)
+    if not EARLIEST <= time <= log_time:
+        time = _bounded(time, log_time)
     return Event(
         type_,
         name,
         kind,
         message.message_id,
         message.tenant,
-        str(user_id),
-        str(anonymous_id),
+        str(user_id) if user_id else "",
+        str(anonymous_id) if anonymous_id else "",
         time,
         fields,
         raw,
@@ -178,19 +177,21 @@ def _event(
     )
 
 
-def _corrected(message: wire.Message, log_time: int) -> int:
-    """Correct a device's clock: receivedAt - (sentAt - originalTimestamp), as Segment does."""
-    stated, sent, received = message.original_timestamp or message.timestamp, message.sent_at, message.received_at
+def _corrected(stated: datetime | None, sent: datetime | None, received: datetime | None, log_time: int) -> int:
+    """Correct a device's clock by the stamps there are: receivedAt - (sentAt - originalTimestamp), as Segment does."""
     if stated is None:
         return log_time if received is None else to_micros(received)
     if sent is None:
         return to_micros(stated)
-    if received is None:
-        return log_time - (to_micros(sent) - to_micros(stated))
-    try:
-        return (received - (sent - stated) - _EPOCH) // _MICROSECOND
-    except (TypeError, OverflowError):  # zones given and omitted side by side; years that no datetime has
-        return to_micros(received) - (to_micros(sent) - to_micros(stated))
+    return (log_time if received is None else to_micros(received)) - (to_micros(sent) - to_micros(stated))
+
+
+def _bounded(time: int, log_time: int) -> int:
+    if time < EARLIEST:
+        raise Refusal(Reason.BAD_TIME, "the event time lies before the year 2000")
+    if time > log_time + FUTURE_TOLERANCE:
+        raise Refusal(Reason.BAD_TIME, "the event time lies more than an hour after the record was appended")
+    return min(time, log_time)
 
 
 def _checked(known: Known, raw: Raw) -> Properties:

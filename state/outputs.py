@@ -113,7 +113,7 @@ class ProfileUpdate(NamedTuple):
     log_time: int
 
 
-class Emission(NamedTuple):
+class Emission(msgspec.Struct, frozen=True, gc=False):
     """A trigger or decision on its way to its topic: id, bytes, and what telemetry needs to know without decoding them."""
 
     id: str

@@ -49,12 +49,14 @@ class Packing:
         body = packed[4:]
         return _person.decode(self._decompressors[dictionary - 1].decompress(body) if dictionary else body)
 
-    def cooled(self, packed: bytes, now: int) -> bytes:
-        """Compress who is plain and was not about lately, as of log time `now`; return others as they are."""
-        if packed[0] > 1 or not self._compressors or now - touched(packed) < COLD_AFTER + _QUARTER:
-            return packed
-        marker = len(self._compressors) << 1 | packed[0]
-        return marker.to_bytes(1, "big") + packed[1:4] + self._compressors[-1].compress(packed[4:])
+    def cold_before(self, now: int) -> bytes:
+        """Say up to where bytes 1 to 4 of plain people are those of whom to compress at log time `now`: none, unlearned."""
+        return ((now - COLD_AFTER) // _QUARTER).to_bytes(3, "big") if self.dictionaries else b""
+
+    def compressed(self, plain: bytes) -> bytes:
+        """Compress a plainly packed person with the newest dictionary."""
+        marker = len(self._compressors) << 1 | plain[0]
+        return marker.to_bytes(1, "big") + plain[1:4] + self._compressors[-1].compress(plain[4:])
 
     def wants_samples(self, people: int) -> bool:
         """Tell whether so many people deserve a new dictionary: at a thousand, and whenever they are eight times as many."""
@@ -80,14 +82,14 @@ class Packing:
         self._decompressors.append(ZstdDecompressor(dict_data=known))
 
 
-def touched(packed: bytes) -> int:
-    """Say when a packed person was last touched, in log time, rounded down to a quarter of an hour."""
-    return int.from_bytes(packed[1:4], "big") * _QUARTER
+def touched(head: bytes) -> int:
+    """Say when whoever has this head was last touched, in log time, rounded down to a quarter of an hour."""
+    return int.from_bytes(head[1:4], "big") * _QUARTER
 
 
-def is_visitor(packed: bytes) -> bool:
-    """Tell a packed visitor from a packed user."""
-    return bool(packed[0] & 1)
+def is_visitor(head: bytes) -> bool:
+    """Tell a visitor's head from a user's."""
+    return bool(head[0] & 1)
 
 
 def _unnamed(person: Person) -> Person:

@@ -9,6 +9,7 @@ is to keep.
 """
 
 import heapq
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, NamedTuple
@@ -31,6 +32,9 @@ SLACK: Final = 10_000
 """A round begins at once when the journal holds so many entries more than there are people."""
 
 _NO_DAY: Final = 2**62
+_PLAIN: Final = 1
+"""The largest first byte of somebody who is not compressed."""
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -138,8 +142,13 @@ class Shard:
 
     def fill_calendar(self, user_retention: int, visitor_retention: int) -> None:
         """Enter everybody who is packed, after a restart, on the day on which they may be forgotten unless they come again."""
+        by_head: defaultdict[bytes, list[str]] = defaultdict(list)
         for key, packed in self._packed.items():
-            self.look_again(key, touched(packed) + (visitor_retention if is_visitor(packed) else user_retention))
+            by_head[packed[:4]].append(key)
+        for head, keys in by_head.items():
+            day = (touched(head) + (visitor_retention if is_visitor(head) else user_retention)) // DAY + 1
+            self._calendar.setdefault(day, []).extend(keys)
+        self._next_day = min(self._calendar, default=_NO_DAY)
 
     def forget(self, key: str) -> None:
         """Forget a person and what was due for them; their place in the calendar lapses by itself."""
@@ -203,21 +212,24 @@ class Shard:
     def settle(self, records: int) -> None:
         """Do, after so many records, a share of what a snapshot would have to do at once.
 
-        If too many people are unpacked, pack those who came first; and go on with the round by one person for each record.
+        If too many people are unpacked, pack those who came first. Go on with the round, by one person for every other record.
         """
         if len(self.live) > MOST_LIVE:
             self._rewritten |= self._pack(list(islice(self.live, MOST_LIVE // 2)))
-        self._go_round(records)
+        self._go_round(records // 2)
 
     def _go_round(self, people: int) -> None:
         """Take so many further people of the round into the next changes, and compress those who have gone cold."""
         if not self._round or people <= 0:
             return
-        packed, cooled, now = self._packed, self._packing.cooled, self.log_time
+        packed, rewritten, cold_before = self._packed, self._rewritten, self._packing.cold_before(self.log_time)
         for key in self._round[-people:]:
             entry = packed.get(key)
-            if entry is not None:  # else they are touched, and among the changes anyway, or gone
-                self._rewritten[key] = packed[key] = cooled(entry, now)
+            if entry is None:  # they are touched, and among the changes anyway, or gone
+                continue
+            if entry[1:4] < cold_before and entry[0] <= _PLAIN:
+                entry = packed[key] = self._packing.compressed(entry)
+            rewritten[key] = entry
         del self._round[-people:]
 
     def changes(self) -> Changes:

@@ -224,13 +224,13 @@ def kafka(given_kafka: str | None, tmp_path: Path) -> Iterator[Kafka]:
 def test_what_is_in_kafka_has_the_headers_and_no_key(kafka: Kafka) -> None:
     """Whoever wants to read by person reads partitions. A trace is continued where there is one."""
     [emission] = [e for out in stories()[0].outputs for e in out.triggers if e.label == "send"]
-    traced = emission._replace(
-        id=ulid(1, "traced"), traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    traced = msgspec.structs.replace(
+        emission, id=ulid(1, "traced"), traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     )
     sink = KafkaOnceSink(kafka, 1, TRIGGERS, Stop(), Metrics(enabled=False)).build_part(
         "triggers", part_names(1)[0], None
     )
-    sink.write_batch([emission._replace(traceparent=None), traced])
+    sink.write_batch([msgspec.structs.replace(emission, traceparent=None), traced])
     sink.snapshot()
     place = TopicPartition(kafka.topic(TRIGGERS), 0, OFFSET_BEGINNING)
     messages = [m for seen in kafka.read_to_end(place) for m in seen if m.error() is None and m.value()]

@@ -72,7 +72,7 @@ def test_any_changes_rounds_and_restarts_give_the_outputs_of_a_shard_that_never_
     journal, fold, found = Chunks(), Fold(Shard(0), Limits()), []
     for start in range(0, len(log), 20):
         found.append(fold.apply(Batch(0, log[start : start + 20], 0)))
-        fold.shard.settle(rng.randrange(40))
+        fold.shard.settle(rng.randrange(80))
         if rng.random() < 0.3:
             journal.write(fold.shard.changes())
             if rng.random() < 0.1:
