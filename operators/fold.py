@@ -17,6 +17,7 @@ from operators.contact import ContactMachine
 from operators.dead_letters import letter
 from operators.dedup import is_repeat
 from operators.engagement import EngagementMachine
+from operators.forgetting import retired
 from operators.machine import Machine
 from operators.sessions import SessionMachine
 from operators.waits import Ended, Late, Ripe, WaitMachine
@@ -26,7 +27,7 @@ from state.clock import DAY, HOUR, MINUTE, to_iso
 from state.commerce import Kind
 from state.events import Event, Reason, Rejected, decode
 from state.outputs import CausePlace, Outputs, ProfileUpdate
-from state.people import Person, User, Visitor, user_key, visitor_key
+from state.people import User, Visitor, user_key, visitor_key
 from state.records import Batch, Record
 from state.shard import Shard
 
@@ -235,26 +236,11 @@ class Fold:
         self.shard.wake(key, self._due(user, waits))
 
     def _retire(self, key: str, now: int) -> None:
-        person = self.shard.find(key)
-        if person is None:
-            return
-        keep_until = person.touched + self._retention(person)
-        if keep_until >= now or self.shard.is_due(key):
-            self.shard.look_again(key, max(keep_until, now))
-        elif isinstance(person, User):
-            self._delete(person.tenant, person.user_id, now)
-        else:
-            self.shard.forget(key)
+        gone = retired(self.shard, key, now, self._limits.user_retention, self._limits.visitor_retention)
+        if isinstance(gone, User):
+            self._take_profile(key, gone.tenant, gone.user_id, now)
 
-    def _retention(self, person: Person) -> int:
-        return self._limits.user_retention if isinstance(person, User) else self._limits.visitor_retention
-
-    def _delete(self, tenant: str, user_id: str, now: int) -> None:
-        key = user_key(tenant, user_id)
-        user = self.shard.find(key)
-        if isinstance(user, User):
-            self.shard.carts_open -= len(user.carts.open)
-        self.shard.forget(key)
+    def _take_profile(self, key: str, tenant: str, user_id: str, now: int) -> None:
         self._touched.pop(key, None)
         self._out.profiles.append(ProfileUpdate(tenant, user_id, None, now))
 
@@ -279,17 +265,12 @@ class Fold:
             for sent in user.waits.sent:
                 if not sent.cancelled and sent.expires_at > now and sent.campaign_id in waits.campaigns:
                     self._note(user, Late(sent, "deletion"), waits, record.position)
-        self._delete(asked.tenant, asked.user_id, now)
+            shard.carts_open -= len(user.carts.open)
+        self._take_profile(key, asked.tenant, asked.user_id, now)
         shard.erase(key)
 
     def _visitor(self, tenant: str, anonymous_id: str, now: int) -> Visitor:
-        key = visitor_key(tenant, anonymous_id)
-        visitor = self.shard.find(key)
-        if not isinstance(visitor, Visitor):
-            visitor = Visitor(tenant, anonymous_id, now)
-            self.shard.add(key, visitor, now + self._limits.visitor_retention)
-        visitor.touched = now
-        return visitor
+        return identity.visitor(self.shard, tenant, anonymous_id, now, self._limits.visitor_retention)
 
     def _forward(self, forward: wire.Forward, record: Record) -> None:
         for forwarded in forward.events:

@@ -7,14 +7,26 @@ import msgspec
 from state.clock import DAY
 from state.events import Event
 from state.outputs import Feedback
-from state.people import User, Visitor, Waiting
+from state.people import User, Visitor, Waiting, visitor_key
 from state.records import Record
+from state.shard import Shard
 from state.wire import Delete, Forward, Forwarded, Link
 
 MAX_WAITING: Final = 50
 MAX_WAITING_BYTES: Final = 64 * 1024
 WAITING_AGE: Final = 7 * DAY
 MAX_VISITORS: Final = 8
+
+
+def visitor(shard: Shard, tenant: str, anonymous_id: str, now: int, retention: int) -> Visitor:
+    """Find a visitor, or make them known, and note that they were here."""
+    key = visitor_key(tenant, anonymous_id)
+    found = shard.find(key)
+    if not isinstance(found, Visitor):
+        found = Visitor(tenant, anonymous_id, now)
+        shard.add(key, found, now + retention)
+    found.touched = now
+    return found
 
 
 def links_of(user: User, event: Event, via: str = "") -> list[Feedback]:
