@@ -18,6 +18,7 @@ from connectors import garbage, logs
 from connectors.campaign_file import load
 from connectors.recovery_files import prepare
 from connectors.redis_streams import connect
+from connectors.routing import shareable
 from connectors.settings import Settings
 from connectors.stopping import Stop
 from connectors.transports import chosen
@@ -151,9 +152,10 @@ def _run(dataflow: Dataflow, settings: Settings, recovery: Path, stop: Stop, add
 def _check(settings: Settings, workers: int) -> None:
     if settings.kafka is None:
         raise ValueError("Redis Streams are read by one process; set WAXMARK_KAFKA to run more")
-    if workers < 1 or settings.partitions % workers:
+    most = shareable(settings.partitions)
+    if workers < 1 or most % workers:
         raise ValueError(
-            f"{settings.partitions} partitions cannot be shared evenly by {workers} processes; choose a divisor"
+            f"{settings.partitions} partitions cannot be shared by {workers} processes; choose a divisor of {most}"
         )
     if settings.process_id is not None and settings.process_id >= workers:
         raise ValueError(

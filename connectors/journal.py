@@ -47,8 +47,8 @@ _place: Final = msgspec.msgpack.Decoder(_Place)
 class ShardJournal:
     """One shard's journal, in `shard-{partition}` of the recovery directory.
 
-    A chunk is on the disk before `write` returns. Files are deleted three snapshots after they were last spoken of, and not
-    by a worker that was taken over.
+    A chunk is on the disk before `write` returns. Files are deleted three snapshots after they were last spoken of. A worker
+    that was taken over deletes nothing, and gives the engine no snapshot to put over its successor's.
     """
 
     def __init__(self, directory: Path, claim: Claim, snapshot: bytes | None) -> None:
@@ -88,6 +88,7 @@ class ShardJournal:
             del self._segments[: self._round_at]
             self._round_at = None
         self._tidy(folder)
+        self._claim.check()
         return _encode(_Place(changes.partition, changes.head, self._segments))
 
     @property
@@ -115,9 +116,7 @@ class ShardJournal:
         name = f"{latest + 1:08}.{self._claim.run_id}"
         (folder / name).touch(exist_ok=False)
         for directory in (folder, self._root):
-            descriptor = os.open(directory, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+            force(directory)
         self._segments.append(_Segment(name, 0))
         self._has_file = True
 
@@ -129,8 +128,15 @@ class ShardJournal:
         old = {file.name for file in folder.iterdir()} - set().union(*self._kept)
         if old:
             self._claim.check()
-            for name in old:
-                (folder / name).unlink(missing_ok=True)
+        for name in old:
+            (folder / name).unlink(missing_ok=True)
+
+
+def force(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
 
 
 def _number(name: str) -> int:

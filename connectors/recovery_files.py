@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from bytewax.recovery import init_db_dir
 
+from connectors.journal import force
+
 _SHARE: Final = "share them out with `waxmark recovery share-out` (docs/operations.md, Rescale)"
 
 
@@ -34,6 +36,8 @@ def prepare(directory: Path, files: int, process: int, processes: int) -> int:
     """
     mine = set(range(process, files, processes))
     found = set(_files(directory))
+    if strangers := {shard for shard in _journals(directory) if shard % processes != process}:
+        raise WrongShare(f"{directory} has journals {_listed(strangers)} of other processes than {process}: {_SHARE}")
     if not found:
         directory.mkdir(parents=True, exist_ok=True)
         init_db_dir(directory, files)
@@ -44,8 +48,6 @@ def prepare(directory: Path, files: int, process: int, processes: int) -> int:
         raise WrongShare(
             f"{directory} has recovery files {_listed(found)}, process {process} of {processes} has {_listed(mine)}: {_SHARE}"
         )
-    elif strangers := {shard for shard in _journals(directory) if shard % processes != process}:
-        raise WrongShare(f"{directory} has journals {_listed(strangers)} of other processes than {process}: {_SHARE}")
     return len(mine)
 
 
@@ -79,25 +81,42 @@ def share_out(directories: Sequence[Path], processes: int) -> int:
 
 
 def _share_out_journals(directories: Sequence[Path], processes: int) -> int:
-    """Move journals; one that a crash left in two places is whole where it is larger."""
-    copies: dict[int, list[Path]] = {}
+    """Copy each journal, name it, then take the old one's name away before it is deleted, so that none is found in two places.
+
+    Where a crash left two all the same, they are equal, or a person must say which counts.
+    """
+    places: dict[int, Path] = {}
     for directory in directories:
         for shard, journal in _journals(directory).items():
-            copies.setdefault(shard, []).append(journal)
-    moved = 0
-    for shard, places in copies.items():
-        whole, *rest = sorted(places, key=_bytes, reverse=True)
-        target = directories[shard % processes] / whole.name
-        if whole != target:
-            coming = target.with_suffix(".coming")
-            shutil.rmtree(coming, ignore_errors=True)
-            shutil.copytree(whole, coming)
-            shutil.rmtree(target, ignore_errors=True)
-            coming.rename(target)
-            moved += 1
-        for place in {whole, *rest} - {target}:
-            shutil.rmtree(place)
-    return moved
+            if shard in places:
+                if _contents(journal) != _contents(places[shard]):
+                    raise WrongShare(f"{journal} and {places[shard]} are of different times: put the older aside")
+                _delete(journal)
+            else:
+                places[shard] = journal
+    moving = [(journal, directories[shard % processes] / journal.name) for shard, journal in places.items()]
+    moving = [(journal, target) for journal, target in moving if journal != target]
+    for journal, target in moving:
+        coming = target.with_suffix(".coming")
+        shutil.rmtree(coming, ignore_errors=True)
+        shutil.copytree(journal, coming)
+        for path in (*coming.iterdir(), coming):
+            force(path)
+        coming.rename(target)
+        force(target.parent)
+        _delete(journal)
+    return len(moving)
+
+
+def _delete(journal: Path) -> None:
+    gone = journal.with_suffix(".gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    journal.rename(gone)
+    shutil.rmtree(gone)
+
+
+def _contents(journal: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in journal.iterdir()}
 
 
 def _move(file: Path, target: Path) -> None:
@@ -111,6 +130,7 @@ def _move(file: Path, target: Path) -> None:
     with closing(sqlite3.connect(file)) as old, closing(sqlite3.connect(coming)) as new:
         old.backup(new)
     coming.replace(target)
+    force(target.parent)
     for rest in (file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
         rest.unlink(missing_ok=True)
 
@@ -121,10 +141,6 @@ def _files(directory: Path) -> dict[int, Path]:
 
 def _journals(directory: Path) -> dict[int, Path]:
     return {int(folder.name.removeprefix("shard-")): folder for folder in directory.glob("shard-[0-9][0-9][0-9][0-9]")}
-
-
-def _bytes(journal: Path) -> int:
-    return sum(file.stat().st_size for file in journal.iterdir())
 
 
 def _all(directories: Sequence[Path]) -> Iterator[tuple[int, Path]]:

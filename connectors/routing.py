@@ -21,8 +21,13 @@ def routed_keys(partitions: int) -> list[str]:
     The keys are part of the recovery store: the same P always gives the same. Beyond 64 partitions this holds for worker
     counts that divide the largest divisor of P up to 64.
     """
-    modulus = next(divisor for divisor in range(min(partitions, MOST), 0, -1) if partitions % divisor == 0)
+    modulus = shareable(partitions)
     return [_routed(partition, modulus) for partition in range(partitions)]
+
+
+def shareable(partitions: int) -> int:
+    """Say of which number the count of workers must be a divisor, for partition p to be all at worker p % workers."""
+    return next(divisor for divisor in range(min(partitions, MOST), 0, -1) if partitions % divisor == 0)
 
 
 def _routed(partition: int, modulus: int) -> str:

@@ -45,13 +45,17 @@ class Stop:
         def noting(snapshot: Any) -> _Logic:
             with self.noting():
                 logic = build(snapshot)
-            on_batch = logic.on_batch
+            on_batch, snapshot = logic.on_batch, logic.snapshot
 
             def on_batch_noting(values: list[Any]) -> Any:
                 with self.noting():
                     return on_batch(values)
 
-            logic.on_batch = on_batch_noting  # type: ignore[method-assign]
+            def snapshot_noting() -> Any:
+                with self.noting():
+                    return snapshot()
+
+            logic.on_batch, logic.snapshot = on_batch_noting, snapshot_noting  # type: ignore[method-assign]
             return logic
 
         return noting

@@ -7,7 +7,7 @@ import msgspec
 from state.clock import NEVER
 from state.commerce import Kind
 from state.events import Event, Rejected
-from state.people import User
+from state.people import User, storable
 from state.records import Record
 
 MAX_TRAITS: Final = 50
@@ -61,8 +61,6 @@ def _tell(user: User, traits: dict[str, Any], time: int) -> None:
 
 
 def _is_plain(value: object) -> bool:
-    return (
-        value is None
-        or isinstance(value, bool | int | float)
-        or (isinstance(value, str) and len(value) <= MAX_TRAIT_CHARS)
-    )
+    if isinstance(value, str):
+        return len(value) <= MAX_TRAIT_CHARS
+    return (value is None or isinstance(value, bool | int | float)) and storable(value)

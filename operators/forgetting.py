@@ -7,14 +7,16 @@ from state.shard import Shard
 def retired(shard: Shard, key: str, now: int, user_retention: int, visitor_retention: int) -> Person | None:
     """Forget a person at a midnight of the calendar, and return them; or look at them again later.
 
-    Nobody is forgotten for whom something is still due.
+    Nobody is forgotten for whom something is still due. Only who is forgotten is unpacked: at a midnight it may be the turn
+    of everybody who first came on one day.
     """
-    person = shard.find(key)
-    if person is None:
+    last = shard.last_touched(key)
+    if not last:
         return None
-    keep_until = person.touched + (user_retention if isinstance(person, User) else visitor_retention)
-    if keep_until >= now or shard.is_due(key):
-        shard.look_again(key, max(keep_until, now))
+    retention = visitor_retention if shard.is_visitor(key) else user_retention
+    person = None if last + retention >= now or shard.is_due(key) else shard.find(key)
+    if person is None or person.touched + retention >= now:
+        shard.look_again(key, max(last + retention, now))
         return None
     if isinstance(person, User):
         shard.carts_open -= len(person.carts.open)

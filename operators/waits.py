@@ -10,7 +10,7 @@ from state.clock import DAY, NEVER
 from state.commerce import Product
 from state.events import Event
 from state.outputs import NotSent
-from state.people import Cause, Sent, User, Wait, Waits
+from state.people import Cause, Sent, User, Wait, Waits, storable
 from state.records import Record
 
 MAX_OPEN: Final = 16
@@ -157,4 +157,4 @@ def _properties(campaign: Campaign, event: Event) -> dict[str, Any]:
     if not campaign.properties:
         return {}
     mapping = mapping_of(event)
-    return {name: mapping[name] for name in campaign.properties if name in mapping}
+    return {name: mapping[name] for name in campaign.properties if name in mapping and storable(mapping[name])}

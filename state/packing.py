@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 from zstandard import ZstdCompressionDict, ZstdCompressor, ZstdDecompressor, ZstdError, train_dictionary
 
 from state.clock import MINUTE
-from state.people import Contact, Person, User
+from state.commerce import Product
+from state.people import Cart, Carts, Cause, Contact, Person, User, Wait, Waits
 
 COLD_AFTER: Final = 30 * MINUTE
 """Who was not about for longer is compressed: by then a visit is over, and most do not come back the same day."""
@@ -51,7 +53,7 @@ class Packing:
 
     def cold_before(self, now: int) -> bytes:
         """Say up to where bytes 1 to 4 of plain people are those of whom to compress at log time `now`: none, unlearned."""
-        return ((now - COLD_AFTER) // _QUARTER).to_bytes(3, "big") if self.dictionaries else b""
+        return (max(0, now - COLD_AFTER) // _QUARTER).to_bytes(3, "big") if self.dictionaries else b""
 
     def compressed(self, plain: bytes) -> bytes:
         """Compress a plainly packed person with the newest dictionary."""
@@ -93,10 +95,32 @@ def is_visitor(head: bytes) -> bool:
 
 
 def _unnamed(person: Person) -> Person:
-    """Leave out of a person what is theirs alone, or said by them."""
+    """Leave out of a person what is theirs alone, or said by them: only campaigns, products and the record's shape are left."""
     if not isinstance(person, User):
-        return msgspec.structs.replace(person, anonymous_id="", user_id="", waiting=[])
-    waits = msgspec.structs.replace(
-        person.waits, open=[msgspec.structs.replace(wait, properties={}) for wait in person.waits.open]
+        return replace(person, anonymous_id="", user_id="", waiting=[])
+    return replace(
+        person,
+        user_id="",
+        seen=b"",
+        visitors=[],
+        contact=Contact(),
+        carts=Carts({str(n): _plain_cart(cart) for n, cart in enumerate(person.carts.open.values())}),
+        waits=Waits([_plain_wait(wait) for wait in person.waits.open]),
+        churn=replace(person.churn, pending=[]),
     )
-    return msgspec.structs.replace(person, user_id="", seen=b"", visitors=[], contact=Contact(), waits=waits)
+
+
+def _plain_cart(cart: Cart) -> Cart:
+    return Cart(
+        cart.touched, {name: replace(line, url=_page(line.url), variant="") for name, line in cart.lines.items()}
+    )
+
+
+def _plain_wait(wait: Wait) -> Wait:
+    items = [Product(product_id=item.product_id, name=item.name, price=item.price) for item in wait.items]
+    return replace(wait, subject="", cause=Cause("", 0, ""), properties={}, items=items)
+
+
+def _page(url: str) -> str:
+    """Cut off what a link may say of who follows it."""
+    return url.partition("?")[0].partition("#")[0]

@@ -168,6 +168,15 @@ class Visitor(msgspec.Struct, array_like=True, gc=False, tag=1):
 Person = User | Visitor
 
 
+def storable(value: Any) -> bool:
+    """Tell whether a value out of a message may be remembered: neither snapshots nor triggers can hold longer integers."""
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**64
+    if isinstance(value, dict):
+        return all(map(storable, value.values()))
+    return all(map(storable, value)) if isinstance(value, list) else True
+
+
 def user_key(tenant: str, user_id: str) -> str:
     """Name a user within a shard; a tenant has no slash, so no two people share a key."""
     return f"{tenant}/{user_id}"

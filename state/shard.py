@@ -19,7 +19,7 @@ import msgspec
 from state import upcasts
 from state.clock import DAY
 from state.packing import SAMPLES, Packing, is_visitor, touched
-from state.people import Person
+from state.people import Person, Visitor
 from state.wire import Model
 
 ROUND: Final = 360
@@ -32,6 +32,9 @@ SLACK: Final = 10_000
 """A round begins at once when the journal holds so many entries more than there are people."""
 
 _NO_DAY: Final = 2**62
+_OVERGROWN: Final = 8
+"""A journal of so many entries for each person is written anew at once: its worker restarts too often to end a round."""
+
 _PLAIN: Final = 1
 """The largest first byte of somebody who is not compressed."""
 
@@ -53,7 +56,7 @@ class Chunk(msgspec.Struct, array_like=True):
 class Snapshot(msgspec.Struct, array_like=True):
     """The storage form of a shard. Append fields with defaults; a change of meaning takes a new version and an upcast.
 
-    `chunk` is empty where a journal holds the people.
+    `looked_day` is the last of the calendar at which people were looked at; `chunk` is empty where a journal holds the people.
     """
 
     version: int
@@ -62,6 +65,7 @@ class Snapshot(msgspec.Struct, array_like=True):
     campaigns: dict[str, tuple[str, bytes]]
     models: dict[str, Model]
     carts_open: int
+    looked_day: int
     chunk: Chunk
 
 
@@ -104,6 +108,7 @@ class Shard:
         self._heap: list[tuple[int, str]] = []
         self._calendar: dict[int, list[str]] = {}
         self._next_day = _NO_DAY
+        self._looked_day = 0
         self._round: list[str] | None = None
         self._since_round = 0
         self._entries = 0
@@ -129,6 +134,19 @@ class Shard:
             person = self.live[key] = self._packing.unpack(packed)
         return person
 
+    def last_touched(self, key: str) -> int:
+        """Say when a person was last touched, at most a quarter of an hour too early; 0 for nobody. Unpacks nobody."""
+        person = self.live.get(key)
+        if person is not None:
+            return person.touched
+        packed = self._packed.get(key)
+        return 0 if packed is None else touched(packed)
+
+    def is_visitor(self, key: str) -> bool:
+        """Tell a visitor from a user, without unpacking them. Raises KeyError for nobody."""
+        person = self.live.get(key)
+        return is_visitor(self._packed[key]) if person is None else isinstance(person, Visitor)
+
     def add(self, key: str, person: Person, look_again: int) -> None:
         """Remember a person, and look on the day of `look_again` whether they may be forgotten."""
         self.live[key] = person
@@ -147,7 +165,7 @@ class Shard:
             by_head[packed[:4]].append(key)
         for head, keys in by_head.items():
             day = (touched(head) + (visitor_retention if is_visitor(head) else user_retention)) // DAY + 1
-            self._calendar.setdefault(day, []).extend(keys)
+            self._calendar.setdefault(max(day, self._looked_day + 1), []).extend(keys)
         self._next_day = min(self._calendar, default=_NO_DAY)
 
     def forget(self, key: str) -> None:
@@ -155,6 +173,7 @@ class Shard:
         self.live.pop(key, None)
         self._packed.pop(key, None)
         self.wakes.pop(key, None)
+        self._rewritten.pop(key, None)
         self._gone.append(key)
 
     def erase(self, key: str) -> None:
@@ -205,6 +224,7 @@ class Shard:
 
     def keys_of_the_day(self) -> list[str]:
         """Take the calendar's first day: those to look at again, in order of their keys, whatever restarts there were."""
+        self._looked_day = self._next_day
         keys = self._calendar.pop(self._next_day)
         self._next_day = min(self._calendar, default=_NO_DAY)
         return sorted(keys)
@@ -238,8 +258,6 @@ class Shard:
         self._go_round(len(self) if not self._is_journaled else len(self) // ROUND + 1)
         self._is_journaled = True
         people, self._rewritten = self._rewritten, {}
-        for key in self._gone:
-            people.pop(key, None)
         people |= self._pack(list(self.live))
         chunk = Chunk(people, [self.wakes.get(key, 0) for key in people], self._gone)
         if begins_round:
@@ -269,17 +287,27 @@ class Shard:
         shard = cls(saved.partition)
         shard.log_time = saved.log_time
         shard.campaigns, shard.models, shard.carts_open = saved.campaigns, saved.models, saved.carts_open
+        shard._looked_day = saved.looked_day
         shard._load(saved.chunk)
-        shard._is_journaled = not saved.chunk.people
+        is_whole = bool(saved.chunk.people)
         for chunk in chunks:
             shard._load(_chunk.decode(chunk))
+        is_overgrown = shard._entries > _OVERGROWN * len(shard) + SLACK
+        shard._is_journaled = not (is_whole or is_overgrown)
         shard.wakes = {key: at for key, at in shard.wakes.items() if at}
         shard._fill_heap()
         return shard
 
     def _head(self, chunk: Chunk) -> Snapshot:
         return Snapshot(
-            upcasts.VERSION, self.partition, self.log_time, self.campaigns, self.models, self.carts_open, chunk
+            upcasts.VERSION,
+            self.partition,
+            self.log_time,
+            self.campaigns,
+            self.models,
+            self.carts_open,
+            self._looked_day,
+            chunk,
         )
 
     def _pack(self, keys: list[str]) -> dict[str, bytes]:
@@ -289,9 +317,8 @@ class Shard:
         return packed
 
     def _load(self, chunk: Chunk) -> None:
-        for dictionary in chunk.dictionaries:
-            if dictionary not in self._packing.dictionaries:
-                self._packing.add(dictionary)
+        for dictionary in chunk.dictionaries[len(self._packing.dictionaries) :]:
+            self._packing.add(dictionary)
         for key in chunk.gone:
             self._packed.pop(key, None)
             self.wakes.pop(key, None)
@@ -307,7 +334,7 @@ class Shard:
         """Begin a round where it is time for one, and the journal holds anything that is old: an idle shard rests."""
         is_crowded = self._entries > len(self) + SLACK
         is_old = self._since_round >= ROUND and self._entries > len(self)
-        if self._round is not None or not (is_crowded or is_old or not self._is_journaled):
+        if self._is_journaled and (self._round is not None or not (is_crowded or is_old)):
             return False
         if self._packing.wants_samples(len(self._packed)):
             self._packing.learn(islice(self._packed.values(), 0, None, len(self._packed) // SAMPLES))

@@ -11,10 +11,11 @@ VERSION: Final = 2
 def _with_chunk(data: bytes) -> bytes:
     """Version 2 has people in a chunk, each behind a head of four bytes, and no calendar: it follows from the heads."""
     old: list[Any] = msgspec.msgpack.decode(data)
-    _, partition, log_time, people, wakes, _, campaigns, models, carts_open = old
+    _, partition, log_time, people, wakes, calendar, campaigns, models, carts_open = old
     headed = {key: _headed(packed) for key, packed in people.items()}
     chunk = [headed, [wakes.get(key, 0) for key in headed], [], []]
-    return msgspec.msgpack.encode([2, partition, log_time, campaigns, models, carts_open, chunk])
+    looked_day = min(calendar, default=1) - 1
+    return msgspec.msgpack.encode([2, partition, log_time, campaigns, models, carts_open, looked_day, chunk])
 
 
 def _headed(packed: bytes) -> bytes:

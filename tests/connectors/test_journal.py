@@ -1,5 +1,6 @@
 """A shard's journal on the disk: read back as written, from any snapshot that may count, and never from a damaged file."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -31,9 +32,9 @@ def added(
     return Changes(3, head, chunk, begins, ends)
 
 
-def chunks_of(journal: ShardJournal) -> list[bytes]:
-    """Read everything."""
-    saved = journal.read()
+def chunks_of(folder: Path, snapshot: bytes) -> list[bytes]:
+    """Read everything, and take nothing over."""
+    saved = ShardJournal(folder, Claim(folder / "claim-0", "reader"), snapshot).read()
     assert saved is not None
     return list(saved[1])
 
@@ -62,8 +63,9 @@ def test_a_run_goes_on_in_a_file_of_its_own(begin: Begin, tmp_path: Path) -> Non
     heir = begin(snapshot)
     heir.read()
     later = heir.write(added(chunk=b"heir"))
-    sleeper.write(added(chunk=b"sleeper"))
-    assert chunks_of(begin(later)) == [b"before", b"heir"]
+    with pytest.raises(Fenced):
+        sleeper.write(added(chunk=b"sleeper"))
+    assert chunks_of(tmp_path, later) == [b"before", b"heir"]
     assert files(tmp_path) == ["00000001.run0", "00000002.run1"]
 
 
@@ -75,41 +77,40 @@ def test_a_round_lets_go_of_what_is_old_once_no_snapshot_that_may_count_speaks_o
     journal.write(added(chunk=b"old"))
     journal.write(added(chunk=b"first of the round", begins=True))
     ended = journal.write(added(chunk=b"last of the round", ends=True))
-    assert chunks_of(begin(ended)) == [b"first of the round", b"last of the round"]
+    assert chunks_of(tmp_path, ended) == [b"first of the round", b"last of the round"]
     assert len(files(tmp_path)) == 2
     journal = begin(ended)
     journal.read()
     for _ in range(3):
         last = journal.write(added(chunk=None))
     assert files(tmp_path) == ["00000002.run0"]
-    assert chunks_of(begin(last)) == [b"first of the round", b"last of the round"]
+    assert chunks_of(tmp_path, last) == [b"first of the round", b"last of the round"]
 
 
-def test_a_round_that_a_restart_cut_off_lets_go_of_nothing(begin: Begin) -> None:
+def test_a_round_that_a_restart_cut_off_lets_go_of_nothing(begin: Begin, tmp_path: Path) -> None:
     """The new run begins a round of its own; only that one's end makes old what was before its beginning."""
     journal = begin(None)
     journal.write(added(chunk=b"old"))
     snapshot = journal.write(added(chunk=b"half a round", begins=True))
     journal = begin(snapshot)
     journal.read()
-    assert len(chunks_of(begin(journal.write(added(chunk=b"a change"))))) == 3
+    assert len(chunks_of(tmp_path, journal.write(added(chunk=b"a change")))) == 3
     journal.write(added(chunk=b"all again", begins=True))
     ended = journal.write(added(chunk=b"end", ends=True))
-    assert chunks_of(begin(ended)) == [b"all again", b"end"]
+    assert chunks_of(tmp_path, ended) == [b"all again", b"end"]
 
 
-def test_a_worker_that_was_taken_over_deletes_nothing(begin: Begin, tmp_path: Path) -> None:
-    """Its round ended while it no longer counted; its successor may still need the files from before."""
+def test_a_worker_that_was_taken_over_deletes_nothing_and_gives_no_snapshot(begin: Begin, tmp_path: Path) -> None:
+    """The engine would put its snapshot over its successor's, and its round makes nothing old that the successor needs."""
     sleeper = begin(None)
     snapshot = sleeper.write(added(chunk=b"old"))
     sleeper.write(added(begins=True))
-    begin(snapshot)
     sleeper.write(added(ends=True))
-    sleeper.write(added())
-    with pytest.raises(Fenced):
-        sleeper.write(added())
-    assert chunks_of(begin(snapshot)) == [b"old"]
-    assert "00000001.run0" in files(tmp_path)
+    begin(snapshot)
+    for _ in range(3):
+        with pytest.raises(Fenced):
+            sleeper.write(added())
+    assert chunks_of(tmp_path, snapshot) == [b"old"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_a_damaged_journal_is_refused_with_its_name(
     snapshot = journal.write(added(chunk=b"two..."))
     damage(tmp_path / FOLDER / "00000001.run0")
     with pytest.raises(BrokenJournal, match=f"00000001.run0 .*{said}"):
-        chunks_of(begin(snapshot))
+        chunks_of(tmp_path, snapshot)
 
 
 def test_a_snapshot_from_before_there_were_journals_is_its_own_head(begin: Begin) -> None:
@@ -143,19 +144,33 @@ def test_a_snapshot_from_before_there_were_journals_is_its_own_head(begin: Begin
 
 
 def test_journals_move_with_the_recovery_files_and_are_refused_elsewhere(tmp_path: Path) -> None:
-    """Shard 3 belongs to process 1 of two and to process 3 of four; what a crash left half moved is moved again."""
+    """Shard 3 belongs to process 1 of two and to process 3 of four."""
     folders = [tmp_path / str(number) for number in range(4)]
     for number in range(2):
         prepare(folders[number], 8, number, 2)
     journal = ShardJournal(folders[1], Claim.take(folders[1], 1, "run"), None)
     snapshot = journal.write(added())
-    half = folders[3] / FOLDER
-    half.mkdir(parents=True)
-    (half / "00000001.run").write_bytes(b"")
     share_out(folders, 4)
     assert not (folders[1] / FOLDER).exists()
-    assert chunks_of(ShardJournal(folders[3], Claim.take(folders[3], 3, "next"), snapshot)) == [b"people"]
+    assert chunks_of(folders[3], snapshot) == [b"people"]
     share_out(folders, 2)
     (folders[1] / FOLDER).rename(folders[0] / FOLDER)
     with pytest.raises(WrongShare, match="has journals 3 of other processes"):
         prepare(folders[0], 8, 0, 2)
+
+
+def test_a_journal_that_a_crash_left_half_moved_is_moved_again_and_of_two_times_neither(tmp_path: Path) -> None:
+    """What is half copied has no journal's name; what is there twice must be the same, or a person says which counts."""
+    folders = [tmp_path / str(number) for number in range(4)]
+    prepare(folders[0], 8, 0, 1)
+    snapshot = ShardJournal(folders[0], Claim.take(folders[0], 0, "run"), None).write(added())
+    half = folders[1] / f"{FOLDER}.coming"
+    half.mkdir(parents=True)
+    (half / "00000001.run").write_bytes(b"half")
+    shutil.copytree(folders[0] / FOLDER, folders[2] / FOLDER)
+    share_out(folders, 2)
+    assert chunks_of(folders[1], snapshot) == [b"people"]
+    assert [folder for folder in folders if (folder / FOLDER).exists()] == [folders[1]]
+    (folders[2] / FOLDER).mkdir()
+    with pytest.raises(WrongShare, match="different times"):
+        share_out(folders, 4)

@@ -8,7 +8,9 @@ import pytest
 
 from operators.fold import Fold, Limits
 from state import packing, shard
-from state.people import Contact, Person, User, Visitor
+from state.campaigns import Items, Selector
+from state.clock import DAY, HOUR
+from state.people import Cart, Cause, Contact, Line, Person, Sent, User, Visitor, Wait
 from state.records import Batch, Record
 from state.shard import Changes, Shard
 from tests.shopping import CART, added_to_cart, at, in_force, ordered, sent, tracked
@@ -134,15 +136,127 @@ def test_an_erased_person_is_in_no_chunk_that_counts_after_two_rounds() -> None:
     assert journal.restored().find("default/ann") is None
 
 
+def test_somebody_who_is_erased_and_comes_again_in_one_epoch_is_there_after_a_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Packed early, since many others were about, they were struck out of the changes together with who they had been."""
+    monkeypatch.setattr(shard, "MOST_LIVE", 2)
+    fold, journal = Fold(Shard(0), Limits()), Chunks()
+    story = [
+        sent("page", at(), user="ann"),
+        msgspec.json.encode({"type": "delete", "tenant": "default", "userId": "ann"}),
+        added_to_cart(at(), user="ann"),
+        *(sent("page", at(), user=f"other-{n}") for n in range(3)),
+    ]
+    fold.apply(Batch(0, [Record(f"{n}-0", at(), value) for n, value in enumerate(story)], 0))
+    fold.shard.settle(1)
+    journal.write(fold.shard.changes())
+    restored = journal.restored()
+    assert restored.find("default/ann") == fold.shard.find("default/ann") is not None
+    assert restored.wakes == fold.shard.wakes
+    again = [tracked("Product Viewed", at(seconds=1), user=f"other-{n}", product_id="shoes") for n in range(3)]
+    fold.apply(Batch(0, [Record(f"1-{n}", at(seconds=1), value) for n, value in enumerate(again)], 0))
+    for _ in range(2):
+        fold.shard.settle(1)
+    gone = msgspec.json.encode({"type": "delete", "tenant": "default", "userId": "other-0"})
+    fold.apply(Batch(0, [Record("2-0", at(seconds=2), gone)], 0))
+    journal.write(fold.shard.changes())
+    assert journal.restored().find("default/other-0") is None
+
+
+def test_a_journal_that_restarts_made_long_is_written_anew_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that restarts more often than a round takes never ended one, and read more at each resume."""
+    monkeypatch.setattr(shard, "SLACK", 10)
+    fold, journal = Fold(Shard(0), Limits()), Chunks()
+    for run in range(200):
+        numbers = range(run * PEOPLE, run * PEOPLE + (10 if run else 40))
+        fold.apply(Batch(0, [Record(f"{n}-0", at(seconds=n), shopped(n)) for n in numbers], 0))
+        journal.write(fold.shard.changes())
+        fold = Fold(journal.restored(), Limits())
+        assert len(journal.kept) < 60
+    assert len(fold.shard) == 40
+
+
+def test_who_is_kept_at_a_midnight_is_kept_until_the_next_whether_the_worker_restarted_or_not() -> None:
+    """Something was still due at the midnight; a calendar made anew looked again at the midnight that had passed."""
+    limits = Limits(user_retention=2 * DAY)
+    viewed, wait = (Selector("Product Viewed"),), 2 * DAY + 6 * HOUR
+    campaign = msgspec.structs.replace(CART, opened_by=viewed, wait=wait, subject="user", items=Items.NONE)
+    log = [
+        Record("0-0", at(), in_force(campaign)),
+        Record("1-0", at(hours=20), tracked("Product Viewed", at(hours=20), product_id="shoes")),
+        Record("2-0", at(days=3, hours=1), sent("page", at(days=3), user="bob")),
+        Record("3-0", at(days=3, hours=9), sent("page", at(days=3, hours=9), user="bob")),
+    ]
+    stayed = Fold(Shard(0), limits)
+    stayed.apply(Batch(0, log, 0))
+    restarted = Fold(Shard.restore(stayed.shard.snapshot()), limits)
+    for fold in (stayed, restarted):
+        fold.apply(Batch(0, [], at(days=3, hours=10)))
+    assert len(restarted.shard) == len(stayed.shard) == 2
+    for fold in (stayed, restarted):
+        fold.apply(Batch(0, [], at(days=4, hours=1)))
+    assert len(restarted.shard) == len(stayed.shard) == 1
+
+
+def test_a_midnight_unpacks_nobody_who_came_again() -> None:
+    """All who first came on one day are looked at in one night; unpacked they would take gigabytes."""
+    fold = Fold(Shard(0), Limits(visitor_retention=2 * DAY))
+    for day in (0, 1):
+        log = [
+            Record(f"{day}-{n}", at(days=day), sent("page", at(days=day), user=None, visitor=f"device-{n}"))
+            for n in range(50)
+        ]
+        fold.apply(Batch(0, log, 0))
+    fold.shard.changes()
+    fold.apply(Batch(0, [], at(days=3, minutes=1) - DAY // 2))
+    fold.apply(Batch(0, [], at(days=3, minutes=1)))
+    assert len(fold.shard) == 50
+    assert not fold.shard.live
+
+
+def test_an_integer_that_no_snapshot_can_hold_is_not_remembered() -> None:
+    """It passed the collector, and the worker failed at its next snapshot, after each restart."""
+    long = 10**30
+    campaign = msgspec.structs.replace(CART, properties=("note", "product_id"), items=Items.NONE)
+    log = [
+        in_force(campaign),
+        sent("identify", at(), traits={"age": long, "size": 2**63}),
+        tracked("Product Added", at(), product_id="shoes", cart_id="cart-1", note={"deep": [1, long]}),
+    ]
+    fold = Fold(Shard(0), Limits())
+    fold.apply(Batch(0, [Record(f"{n}-0", at(), value) for n, value in enumerate(log)], 0))
+    restored = Shard.restore(fold.shard.snapshot()).find("default/ann")
+    assert isinstance(restored, User)
+    assert restored.contact.traits == {"size": 2**63}
+    assert [wait.properties for wait in restored.waits.open] == [{"product_id": "shoes"}]
+
+
 def test_a_dictionary_names_nobody() -> None:
     """It is kept for good, so nothing that a person would want erased may be in it."""
     packer = packing.Packing()
-    people: list[Person] = [
-        User("default", f"user-{n}", at(), contact=Contact(f"user-{n}@example.com", {"name": "Ann Example"}))
-        for n in range(packing.SAMPLES - 100)
-    ]
+    people: list[Person] = []
+    for n in range(packing.SAMPLES):
+        line = Line(at(), 1.0, "Shoes", 9.0, f"https://shop.example/shoes?for=user-{n}", "", f"variant-{n}")
+        wait = Wait("cart", f"cart-{n}", 0, 0, 0, Cause("1-0", at(), f"message-{n}"), {"note": f"note-{n}"}, [])
+        person = User("default", f"user-{n}", at(), contact=Contact(f"user-{n}@example.com", {"name": "Ann Example"}))
+        person.carts.open[f"cart-{n}"] = Cart(at(), {"shoes": line})
+        person.waits.open.append(wait)
+        person.waits.sent.append(Sent("cart", f"cart-{n}", f"trigger-{n}", 0, 0, 0, 0))
+        people.append(person)
     people += [Visitor("default", f"device-{n}", at(), f"user-{n}") for n in range(100)]
     packer.learn([packer.plain(person) for person in people])
     (dictionary,) = packer.dictionaries
-    assert b"default" in dictionary
-    assert not any(private in dictionary for private in (b"user-", b"@example", b"Ann Example", b"device-"))
+    assert b"shop.example/shoes" in dictionary
+    private_words = (
+        b"user-",
+        b"@example.com",
+        b"Ann Example",
+        b"device-",
+        b"cart-",
+        b"message-",
+        b"note-",
+        b"trigger-",
+        b"variant-",
+    )
+    assert not any(private in dictionary for private in private_words)
