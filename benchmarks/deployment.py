@@ -1,7 +1,9 @@
 """The dataflow on Kafka as it really runs: processes of their own, to be killed, stopped, rescaled and read out."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -78,7 +80,7 @@ class Deployment:
 
     def start(self, workers: int = 2, **environment: str) -> None:
         """Start, or start again, with so many processes."""
-        self._workers, self._port = workers, free_port()
+        self._workers, self._port = workers, _ports_in_a_row(workers)
         own = {"WAXMARK_METRICS_PORT": str(self._port)}
         arguments = ["run", "personalization", "--campaigns", str(CAMPAIGNS), "--workers", str(workers)]
         with self._log.open("ab") as log:
@@ -210,6 +212,16 @@ class _Known(msgspec.Struct):
 def _id(value: bytes) -> str:
     known = msgspec.json.decode(value, type=_Known)
     return known.trigger_id or known.decision_id
+
+
+def _ports_in_a_row(count: int) -> int:
+    """Find so many ports that nobody listens on, one after the other; return the first: each process takes the next."""
+    while True:
+        first = free_port()
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError, OverflowError):
+            for port in range(first, first + count):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
 
 
 def end_of(pid: int, seconds: float = 20.0) -> None:

@@ -131,14 +131,19 @@ class _KafkaPartition(StatefulSourcePartition[tuple[str, Batch], str]):
         self._emitted = 0
         self._heard = time.monotonic()
         self._tick_under_way = False
+        self._is_silent = True
         self._failure: Exception | None = None
         consumer.assign([TopicPartition(place.topic, place.partition, self._reading.position)])
 
     def next_batch(self) -> list[tuple[str, Batch]]:
-        if self._stop.requested:
+        if self._stop.requested and not self._is_silent:
             raise StopIteration
         with self._stop.noting():
-            return self._look()
+            found = self._look()
+        if self._is_silent and not found:  # see connectors.awoken
+            found = [(self._key, Batch(self._place.partition, [], 0))]
+        self._is_silent = False
+        return found
 
     def _look(self) -> list[tuple[str, Batch]]:
         if self._failure is not None:
@@ -194,7 +199,7 @@ class _KafkaPartition(StatefulSourcePartition[tuple[str, Batch], str]):
             )
             self._committed = position
             self._report_uncovered()
-        self._emitted = 0
+        self._emitted, self._is_silent = 0, True
         return f"{position}@{self._reading.time}"
 
     def close(self) -> None:

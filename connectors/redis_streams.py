@@ -137,14 +137,16 @@ class _EventPartition(StatefulSourcePartition[tuple[str, Batch], str]):
         self._connection = client.connection_pool.get_connection()
         self._covered = [position]
         self._asked = False
+        self._is_silent = True
 
     def next_batch(self) -> list[tuple[str, Batch]]:
-        if self._stop.requested:
+        if self._stop.requested and not self._is_silent:
             raise StopIteration
+        was_silent, self._is_silent = self._is_silent, False
         connection = self._connection
         if self._asked:
             if not connection.can_read():
-                return []
+                return [(self._key, Batch(self._partition, [], 0))] if was_silent else []  # see connectors.awoken
             connection.read_response()
         now, entries = self._look()
         at_end = len(entries) < self._most
@@ -168,6 +170,7 @@ class _EventPartition(StatefulSourcePartition[tuple[str, Batch], str]):
         return self._idling.until() if self._asked else None
 
     def snapshot(self) -> str:
+        self._is_silent = True
         self._covered = [*self._covered[-2:], self._position]
         if len(self._covered) == 3:  # noqa: PLR2004 - the third-last snapshot
             self._trim(self._covered[0])

@@ -12,6 +12,7 @@ from functools import partial
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
+from connectors.awoken import Awoken
 from connectors.claim import Claim
 from connectors.journal import ShardJournal
 from connectors.pulse import Felt
@@ -40,18 +41,18 @@ def personalization(
     )
 
     profiles = op.flat_map("profiles", folded, lambda keyed: keyed[1].profiles)
-    triggers = op.flat_map_value("triggers", folded, lambda outputs: outputs.triggers)
-    decisions = op.flat_map_value("decisions", folded, lambda outputs: outputs.decisions)
-    examples = op.flat_map_value("examples", folded, lambda outputs: map(addressed, outputs.examples))
-    dead_letters = op.flat_map_value("dead_letters", folded, lambda outputs: map(buried, outputs.dead_letters))
-    feedback = op.flat_map_value("feedback", folded, lambda outputs: outputs.feedback)
+    triggers = op.map_value("triggers", folded, lambda outputs: outputs.triggers)
+    decisions = op.map_value("decisions", folded, lambda outputs: outputs.decisions)
+    examples = op.map_value("examples", folded, lambda outputs: [*map(addressed, outputs.examples)])
+    dead_letters = op.map_value("dead_letters", folded, lambda outputs: [*map(buried, outputs.dead_letters)])
+    feedback = op.map_value("feedback", folded, lambda outputs: outputs.feedback)
 
     op.output("to_profiles", profiles, ProfileSink(settings.redis, settings.profile_ttl_seconds, metrics))
-    op.output("to_triggers", triggers, transport.once(TRIGGERS, stop, metrics, watch.sent))
-    op.output("to_decisions", decisions, transport.once(DECISIONS, stop, metrics, watch.not_sent))
-    op.output("to_examples", examples, transport.once(EXAMPLES, stop, metrics))
-    op.output("to_dead_letters", dead_letters, transport.dead_letters(stop, metrics))
-    op.output("to_events", feedback, transport.feedback(stop))
+    op.output("to_triggers", triggers, Awoken(transport.once(TRIGGERS, stop, metrics, watch.sent)))
+    op.output("to_decisions", decisions, Awoken(transport.once(DECISIONS, stop, metrics, watch.not_sent)))
+    op.output("to_examples", examples, Awoken(transport.once(EXAMPLES, stop, metrics)))
+    op.output("to_dead_letters", dead_letters, Awoken(transport.dead_letters(stop, metrics)))
+    op.output("to_events", feedback, Awoken(transport.feedback(stop)))
     return flow
 
 
