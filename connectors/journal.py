@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from connectors.claim import Claim
-from state.shard import Changes
+from state.snapshots import Changes
 
 _FRAME: Final = struct.Struct("<II")
 _DURABLE_AFTER: Final = 3

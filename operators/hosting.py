@@ -10,7 +10,8 @@ from bytewax.operators import StatefulBatchLogic
 from operators.fold import ChurnOver, Fold, Limits
 from state.outputs import Outputs
 from state.records import Batch
-from state.shard import Changes, Shard
+from state.shard import Shard
+from state.snapshots import Changes
 
 
 class Watch(Protocol):

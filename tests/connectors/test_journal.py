@@ -12,7 +12,7 @@ from connectors.claim import Claim
 from connectors.journal import BrokenJournal, ShardJournal
 from connectors.recovery_files import WrongShare, prepare, share_out
 from connectors.topics import Fenced
-from state.shard import Changes
+from state.snapshots import Changes
 
 Begin = Callable[[bytes | None], ShardJournal]
 FOLDER: Final = "shard-0003"

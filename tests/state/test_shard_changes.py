@@ -12,7 +12,8 @@ from state.campaigns import Items, Selector
 from state.clock import DAY, HOUR
 from state.people import Cart, Cause, Contact, Line, Person, Sent, User, Visitor, Wait
 from state.records import Batch, Record
-from state.shard import Changes, Shard
+from state.shard import Shard
+from state.snapshots import Changes
 from tests.shopping import CART, added_to_cart, at, in_force, ordered, sent, tracked
 
 PEOPLE: Final = 1_200
