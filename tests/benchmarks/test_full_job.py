@@ -37,7 +37,21 @@ def test_a_run_reads_every_event_and_the_parts_add_up(tmp_path: Path) -> None:
     assert (third.events, whole.events) == (EVENTS // 3, EVENTS)
     assert third.users < whole.users == kept["users"]
     assert 0 < third.triggers < whole.triggers
-    assert sum(kept["parts"].values()) == pytest.approx((whole.cpu - third.cpu) / (EVENTS - EVENTS // 3) * 1e6)
+    assert sum(kept["parts"].values()) == pytest.approx(
+        (whole.cpu - third.cpu) / (EVENTS - EVENTS // 3) * 1e6, abs=1e-6
+    )
+
+
+def test_a_log_too_short_to_say_what_an_event_costs_is_reported_without_a_figure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On a busy machine the whole of 6,000 events once used no more CPU than their third, and the report divided by zero."""
+    third = Run(2_000, cpu=0.77, wall=0.9, peak_mb=103, users=312, triggers=101, decisions=196, dead_letters=3)
+    whole = third._replace(events=6_000, wall=0.8, triggers=407)
+    pairs = {setup.name: [(third, whole)] for setup in (full_job.REDIS, full_job.NO_SNAPSHOTS, full_job.BARE)}
+    full_job.report(pairs, {})
+
+    assert "events/CPU s nan; whole run 7,792; events/s nan" in capsys.readouterr().out
 
 
 def test_a_run_that_lost_somebody_is_found_out(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
