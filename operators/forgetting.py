@@ -14,7 +14,7 @@ def retired(shard: Shard, key: str, now: int, user_retention: int, visitor_reten
     if not last:
         return None
     retention = visitor_retention if shard.is_visitor(key) else user_retention
-    person = None if last + retention >= now or shard.is_due(key) else shard.find(key)
+    person = None if last + retention >= now or shard.due(key) else shard.find(key)
     if person is None or person.touched + retention >= now:
         shard.look_again(key, max(last + retention, now))
         return None

@@ -8,7 +8,6 @@ goes over everybody: they are written again little by little, so that when it en
 is to keep.
 """
 
-import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -17,10 +16,11 @@ from typing import Final
 import msgspec
 
 from state import upcasts
-from state.clock import DAY
-from state.packing import SAMPLES, Packing, is_visitor, touched
+from state.packing import SAMPLES, Packing, due, is_visitor, touched
 from state.people import Person, Visitor
+from state.retention import NEVER, Calendar
 from state.snapshots import Changes, Chunk, Snapshot
+from state.timers import Timers
 from state.wire import Model
 
 ROUND: Final = 360
@@ -32,7 +32,6 @@ MOST_LIVE: Final = 20_000
 SLACK: Final = 10_000
 """A round begins at once when the journal holds so many entries more than there are people."""
 
-_NO_DAY: Final = 2**62
 _OVERGROWN: Final = 8
 """A journal of so many entries for each person is written anew at once: its worker restarts too often to end a round."""
 
@@ -49,10 +48,9 @@ _chunk: Final = msgspec.msgpack.Decoder(Chunk)
 class Shard:
     """The state of the fold over one partition.
 
-    `log_time` is the append time of the last record. `wakes` says of each person with something due when to look at them
-    next: at the latest at that time, maybe in vain. The heap behind it may hold outdated entries, which are skipped, and
-    rebuilt away when they outnumber the valid ones. `live` holds the people who were touched since the last snapshot, for a
-    look that costs no call; `find` knows all.
+    `log_time` is the append time of the last record. `live` holds the people who were touched lately, for a look that costs no
+    call, and `wakes` says of each of them with something due when to look at them next: at the latest at that time, maybe in
+    vain; `find` and `due` know all. Up to `idle_until` certainly nothing is due.
     """
 
     def __init__(self, partition: int) -> None:
@@ -65,10 +63,10 @@ class Shard:
         self.wakes: dict[str, int] = {}
         self._packed: dict[str, bytes] = {}
         self._packing = Packing()
-        self._heap: list[tuple[int, str]] = []
-        self._calendar: dict[int, list[str]] = {}
-        self._next_day = _NO_DAY
-        self._looked_day = 0
+        self._timers = Timers(self.due)
+        self._timed = 0
+        self._calendar = Calendar()
+        self.idle_until = NEVER
         self._round: list[str] | None = None
         self._since_round = 0
         self._entries = 0
@@ -82,7 +80,7 @@ class Shard:
     @property
     def timers(self) -> int:
         """Count the people for whom something is due."""
-        return len(self.wakes)
+        return self._timed
 
     def find(self, key: str) -> Person | None:
         """Look a person up, unpacking them if they were not touched since the last snapshot."""
@@ -92,7 +90,17 @@ class Shard:
             if packed is None:
                 return None
             person = self.live[key] = self._packing.unpack(packed)
+            if at := due(packed):
+                self.wakes[key] = at
         return person
+
+    def due(self, key: str) -> int:
+        """Say when to look at a person next; 0 where nothing is due for them. Unpacks nobody."""
+        at = self.wakes.get(key)
+        if at is None:
+            packed = self._packed.get(key)
+            return 0 if packed is None else due(packed)
+        return at
 
     def last_touched(self, key: str) -> int:
         """Say when a person was last touched, at most a quarter of an hour too early; 0 for nobody. Unpacks nobody."""
@@ -113,10 +121,9 @@ class Shard:
         self.look_again(key, look_again)
 
     def look_again(self, key: str, at: int) -> None:
-        """Put a person into the calendar for the first midnight after `at`."""
-        day = at // DAY + 1
-        self._calendar.setdefault(day, []).append(key)
-        self._next_day = min(self._next_day, day)
+        """Look at a person again on the first midnight after `at`."""
+        self._calendar.enter(at, (key,))
+        self.idle_until = min(self.idle_until, self._calendar.next_midnight)
 
     def fill_calendar(self, user_retention: int, visitor_retention: int) -> None:
         """Enter everybody who is packed, after a restart, on the day on which they may be forgotten unless they come again."""
@@ -124,12 +131,12 @@ class Shard:
         for key, packed in self._packed.items():
             by_head[packed[:4]].append(key)
         for head, keys in by_head.items():
-            day = (touched(head) + (visitor_retention if is_visitor(head) else user_retention)) // DAY + 1
-            self._calendar.setdefault(max(day, self._looked_day + 1), []).extend(keys)
-        self._next_day = min(self._calendar, default=_NO_DAY)
+            self._calendar.enter(touched(head) + (visitor_retention if is_visitor(head) else user_retention), keys)
+        self.idle_until = min(self.idle_until, self._calendar.next_midnight)
 
     def forget(self, key: str) -> None:
         """Forget a person and what was due for them; their place in the calendar lapses by itself."""
+        self._timed -= bool(self.due(key))
         self.live.pop(key, None)
         self._packed.pop(key, None)
         self.wakes.pop(key, None)
@@ -139,28 +146,21 @@ class Shard:
     def erase(self, key: str) -> None:
         """Forget a person and their place in the calendar, which takes a look at all of it."""
         self.forget(key)
-        self._calendar = {day: kept for day, keys in self._calendar.items() if (kept := [k for k in keys if k != key])}
-        self._next_day = min(self._calendar, default=_NO_DAY)
+        self._calendar.strike(key)
 
-    def wake(self, key: str, due: int | None) -> None:
-        """Say when something is next due for a person; None when nothing is."""
+    def wake(self, key: str, at: int | None) -> None:
+        """Say when something is next due for a person who is live; None when nothing is."""
         known = self.wakes.get(key)
-        if due is None:
+        if at is None:
             if known is not None:
                 del self.wakes[key]
-        elif known is None or due < known:
-            self.wakes[key] = due
-            heapq.heappush(self._heap, (due, key))
-            if len(self._heap) > 2 * len(self.wakes) + 1000:
-                self._fill_heap()
-
-    def is_due(self, key: str) -> bool:
-        """Tell whether anything is still to come for a person."""
-        return key in self.wakes
-
-    def is_idle_before(self, horizon: int) -> bool:
-        """Tell, at the cost of two comparisons, that nothing is due before a time."""
-        return self._next_day * DAY >= horizon and (not self._heap or self._heap[0][0] >= horizon)
+                self._timed -= 1
+        elif known is None or at < known:
+            self._timed += known is None
+            self.wakes[key] = at
+            idle_until = self._timers.add(key, at)
+            if idle_until < self.idle_until:
+                self.idle_until = idle_until
 
     def due_before(self, horizon: int) -> Iterator[tuple[int, str | None]]:
         """Yield what is due before `horizon`, in order of time, then key: (time, person), or (midnight, None).
@@ -169,25 +169,22 @@ class Shard:
         an empty look. Anything added while iterating takes its turn.
         """
         while True:
-            while self._heap and self.wakes.get(self._heap[0][1]) != self._heap[0][0]:
-                heapq.heappop(self._heap)
-            midnight = self._next_day * DAY
-            at = self._heap[0][0] if self._heap else _NO_DAY
-            if min(at, midnight) >= horizon:
-                return
-            if midnight <= at:
+            first, midnight = self._timers.first(horizon), self._calendar.next_midnight
+            if first is not None and first[0] < midnight:
+                self._timers.drop_first()
+                self.find(first[1])
+                del self.wakes[first[1]]
+                self._timed -= 1
+                yield first
+            elif midnight < horizon:
                 yield midnight, None
             else:
-                _, key = heapq.heappop(self._heap)
-                del self.wakes[key]
-                yield at, key
+                self.idle_until = min(self._timers.idle_until, midnight)
+                return
 
     def keys_of_the_day(self) -> list[str]:
-        """Take the calendar's first day: those to look at again, in order of their keys, whatever restarts there were."""
-        self._looked_day = self._next_day
-        keys = self._calendar.pop(self._next_day)
-        self._next_day = min(self._calendar, default=_NO_DAY)
-        return sorted(keys)
+        """Take the people of a midnight: those to look at again, in order of their keys."""
+        return self._calendar.take()
 
     def settle(self, records: int) -> None:
         """Do, after so many records, a share of what a snapshot would have to do at once.
@@ -219,7 +216,7 @@ class Shard:
         self._is_journaled = True
         people, self._rewritten = self._rewritten, {}
         people |= self._pack(list(self.live))
-        chunk = Chunk(people, [self.wakes.get(key, 0) for key in people], self._gone)
+        chunk = Chunk(people, self._gone)
         if begins_round:
             chunk.dictionaries = self._packing.dictionaries
         self._gone, self._entries, self._since_round = [], self._entries + len(people), self._since_round + 1
@@ -234,8 +231,7 @@ class Shard:
         """Write the whole shard down, and pack everybody: for whoever keeps no journal, which would be behind by this."""
         self._pack(list(self.live))
         self._is_journaled = False
-        wakes = [self.wakes.get(key, 0) for key in self._packed]
-        return _encode(self._head(Chunk(self._packed, wakes, [], self._packing.dictionaries)))
+        return _encode(self._head(Chunk(self._packed, [], self._packing.dictionaries)))
 
     @classmethod
     def restore(cls, data: bytes, chunks: Iterable[bytes] = ()) -> "Shard":
@@ -247,15 +243,15 @@ class Shard:
         shard = cls(saved.partition)
         shard.log_time = saved.log_time
         shard.campaigns, shard.models, shard.carts_open = saved.campaigns, saved.models, saved.carts_open
-        shard._looked_day = saved.looked_day
+        shard._calendar.looked_day = saved.looked_day
         shard._load(saved.chunk)
         is_whole = bool(saved.chunk.people)
         for chunk in chunks:
             shard._load(_chunk.decode(chunk))
         is_overgrown = shard._entries > _OVERGROWN * len(shard) + SLACK
         shard._is_journaled = not (is_whole or is_overgrown)
-        shard.wakes = {key: at for key, at in shard.wakes.items() if at}
-        shard._fill_heap()
+        shard._timed = shard._timers.fill(shard._packed)
+        shard.idle_until = shard._timers.idle_until
         return shard
 
     def _head(self, chunk: Chunk) -> Snapshot:
@@ -266,13 +262,13 @@ class Shard:
             self.campaigns,
             self.models,
             self.carts_open,
-            self._looked_day,
+            self._calendar.looked_day,
             chunk,
         )
 
     def _pack(self, keys: list[str]) -> dict[str, bytes]:
-        plain, take = self._packing.plain, self.live.pop
-        packed = {key: plain(take(key)) for key in keys}
+        plain, take, wake = self._packing.plain, self.live.pop, self.wakes.pop
+        packed = {key: plain(take(key), wake(key, 0)) for key in keys}
         self._packed |= packed
         return packed
 
@@ -281,14 +277,8 @@ class Shard:
             self._packing.add(dictionary)
         for key in chunk.gone:
             self._packed.pop(key, None)
-            self.wakes.pop(key, None)
         self._packed |= chunk.people
-        self.wakes.update(zip(chunk.people, chunk.wakes, strict=True))
         self._entries += len(chunk.people)
-
-    def _fill_heap(self) -> None:
-        self._heap = [(at, key) for key, at in self.wakes.items()]
-        heapq.heapify(self._heap)
 
     def _begins_round(self) -> bool:
         """Begin a round where it is time for one, and the journal holds anything that is old: an idle shard rests."""

@@ -8,13 +8,9 @@ from state.wire import Model
 
 
 class Chunk(msgspec.Struct, array_like=True):
-    """People as they are now, those who are gone, and the dictionaries that were not written since the round began.
-
-    `wakes` holds the time of each of `people`, in their order; 0 where nothing is due.
-    """
+    """People as they are now, those who are gone, and the dictionaries that were not written since the round began."""
 
     people: dict[str, bytes] = {}
-    wakes: list[int] = []
     gone: list[str] = []
     dictionaries: list[bytes] = []
 

@@ -1,5 +1,6 @@
 """Snapshots of earlier versions, brought to the current one step at a time."""
 
+import struct
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -9,19 +10,18 @@ VERSION: Final = 2
 
 
 def _with_chunk(data: bytes) -> bytes:
-    """Version 2 has people in a chunk, each behind a head of four bytes, and no calendar: it follows from the heads."""
+    """Version 2 has people in a chunk, each behind a head with their time, and no calendar: it follows from the heads."""
     old: list[Any] = msgspec.msgpack.decode(data)
     _, partition, log_time, people, wakes, calendar, campaigns, models, carts_open = old
-    headed = {key: _headed(packed) for key, packed in people.items()}
-    chunk = [headed, [wakes.get(key, 0) for key in headed], [], []]
+    chunk = [{key: _headed(packed, wakes.get(key, 0)) for key, packed in people.items()}, [], []]
     looked_day = min(calendar, default=1) - 1
     return msgspec.msgpack.encode([2, partition, log_time, campaigns, models, carts_open, looked_day, chunk])
 
 
-def _headed(packed: bytes) -> bytes:
+def _headed(packed: bytes, due: int) -> bytes:
     person: list[Any] = msgspec.msgpack.decode(packed)
     tag, touched = int(person[0]), int(person[3])
-    return (tag << 24 | touched // 900_000_000).to_bytes(4, "big") + packed
+    return struct.pack(">IQ", tag << 24 | touched // 900_000_000, due) + packed
 
 
 UPCASTS: Final[dict[int, Callable[[bytes], bytes]]] = {1: _with_chunk}

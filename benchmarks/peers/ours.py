@@ -64,10 +64,10 @@ class ReducedFold:
         """Take in a batch."""
         shard, counts, records = self.shard, self.counts, batch.records
         decoded = [decode(record.value, record.log_time) for record in records]
-        is_idle_before, take = shard.is_idle_before, self._take
+        take = self._take
         for record, event in zip(records, decoded, strict=True):
             now = record.log_time
-            if not is_idle_before(now):
+            if shard.idle_until < now:
                 self.advance(now)
             shard.log_time = now
             if type(event) is Event and event.user_id:

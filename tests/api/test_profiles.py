@@ -202,5 +202,5 @@ def test_an_unsent_email_of_a_deleted_person_is_not_sent(ann: Collector) -> None
     answer = ann.http.delete(f"/v1/users/{user}", headers=ERASER)
     assert answer.status_code == 202
     shards = _shards(ann)
-    assert not any(shard.is_due(user_key("default", user)) for shard in shards)
-    assert any(shard.is_due(user_key("default", "ann")) for shard in shards)
+    assert not any(shard.due(user_key("default", user)) for shard in shards)
+    assert any(shard.due(user_key("default", "ann")) for shard in shards)

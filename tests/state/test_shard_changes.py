@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from operators.fold import Fold, Limits
-from state import packing, shard
+from state import shard
 from state.campaigns import Items, Selector
 from state.clock import DAY, HOUR
-from state.people import Cart, Cause, Contact, Line, Person, Sent, User, Visitor, Wait
+from state.people import User
 from state.records import Batch, Record
 from state.shard import Shard
 from state.snapshots import Changes
@@ -87,7 +87,9 @@ def test_any_changes_rounds_and_restarts_give_the_outputs_of_a_shard_that_never_
     assert journal.rounds > 2, "rounds ended, and what was before them was dropped"
     restored = journal.restored()
     assert len(restored) == len(whole.shard)
-    assert restored.wakes == whole.shard.wakes
+    everybody = [f"default/user-{number}" for number in range(PEOPLE)]
+    assert [*map(restored.due, everybody)] == [*map(whole.shard.due, everybody)]
+    assert restored.timers == whole.shard.timers == sum(1 for key in everybody if restored.due(key))
     assert all(restored.find(key) == whole.shard.find(key) for key in [*whole.shard.live])
 
 
@@ -154,7 +156,7 @@ def test_somebody_who_is_erased_and_comes_again_in_one_epoch_is_there_after_a_re
     journal.write(fold.shard.changes())
     restored = journal.restored()
     assert restored.find("default/ann") == fold.shard.find("default/ann") is not None
-    assert restored.wakes == fold.shard.wakes
+    assert restored.due("default/ann") == fold.shard.due("default/ann") > 0
     again = [tracked("Product Viewed", at(seconds=1), user=f"other-{n}", product_id="shoes") for n in range(3)]
     fold.apply(Batch(0, [Record(f"1-{n}", at(seconds=1), value) for n, value in enumerate(again)], 0))
     for _ in range(2):
@@ -231,33 +233,3 @@ def test_an_integer_that_no_snapshot_can_hold_is_not_remembered() -> None:
     assert isinstance(restored, User)
     assert restored.contact.traits == {"size": 2**63}
     assert [wait.properties for wait in restored.waits.open] == [{"product_id": "shoes"}]
-
-
-def test_a_dictionary_names_nobody() -> None:
-    """It is kept for good, so nothing that a person would want erased may be in it."""
-    packer = packing.Packing()
-    people: list[Person] = []
-    for n in range(packing.SAMPLES):
-        line = Line(at(), 1.0, "Shoes", 9.0, f"https://shop.example/shoes?for=user-{n}", "", f"variant-{n}")
-        wait = Wait("cart", f"cart-{n}", 0, 0, 0, Cause("1-0", at(), f"message-{n}"), {"note": f"note-{n}"}, [])
-        person = User("default", f"user-{n}", at(), contact=Contact(f"user-{n}@example.com", {"name": "Ann Example"}))
-        person.carts.open[f"cart-{n}"] = Cart(at(), {"shoes": line})
-        person.waits.open.append(wait)
-        person.waits.sent.append(Sent("cart", f"cart-{n}", f"trigger-{n}", 0, 0, 0, 0))
-        people.append(person)
-    people += [Visitor("default", f"device-{n}", at(), f"user-{n}") for n in range(100)]
-    packer.learn([packer.plain(person) for person in people])
-    (dictionary,) = packer.dictionaries
-    assert b"shop.example/shoes" in dictionary
-    private_words = (
-        b"user-",
-        b"@example.com",
-        b"Ann Example",
-        b"device-",
-        b"cart-",
-        b"message-",
-        b"note-",
-        b"trigger-",
-        b"variant-",
-    )
-    assert not any(private in dictionary for private in private_words)
