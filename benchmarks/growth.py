@@ -89,7 +89,7 @@ class Journaled:
         began = time.process_time()
         self.fold.apply(Batch(0, records, 0))
         folded = time.process_time()
-        self.fold.shard.settle(len(records))
+        self.fold.shard.settle()
         self.events_cpu += folded - began
         self.journal_cpu += time.process_time() - folded
         self._since += len(records)

@@ -58,7 +58,7 @@ class ShardLogic(StatefulBatchLogic[Batch, Outputs, bytes]):
         for output in outputs:
             self._watch(output.records, len(output.dead_letters))
             self._watcher.folded(output, self._fold.shard)
-            self._fold.shard.settle(output.records)
+            self._fold.shard.settle()
         return outputs, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:

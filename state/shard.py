@@ -69,6 +69,7 @@ class Shard:
         self.idle_until = NEVER
         self._round: list[str] | None = None
         self._since_round = 0
+        self._settled = 0
         self._entries = 0
         self._rewritten: dict[str, bytes] = {}
         self._gone: list[str] = []
@@ -186,14 +187,16 @@ class Shard:
         """Take the people of a midnight: those to look at again, in order of their keys."""
         return self._calendar.take()
 
-    def settle(self, records: int) -> None:
-        """Do, after so many records, a share of what a snapshot would have to do at once.
+    def settle(self) -> None:
+        """Do, after a batch, a share of what a snapshot would have to do at once.
 
-        If too many people are unpacked, pack those who came first. Go on with the round, by one person for every other record.
+        Go on with the round, by one person for each who was touched, who is another entry of the journal. If too many people
+        are unpacked, pack those who came first.
         """
+        self._go_round(len(self.live) - self._settled)
         if len(self.live) > MOST_LIVE:
             self._rewritten |= self._pack(list(islice(self.live, MOST_LIVE // 2)))
-        self._go_round(records // 2)
+        self._settled = len(self.live)
 
     def _go_round(self, people: int) -> None:
         """Take so many further people of the round into the next changes, and compress those who have gone cold."""
@@ -216,6 +219,7 @@ class Shard:
         self._is_journaled = True
         people, self._rewritten = self._rewritten, {}
         people |= self._pack(list(self.live))
+        self._settled = 0
         chunk = Chunk(people, self._gone)
         if begins_round:
             chunk.dictionaries = self._packing.dictionaries

@@ -119,7 +119,7 @@ class _Logic(StatefulBatchLogic[Batch, dict[str, int], bytes]):
         for batch in values:
             self._fold.shard.partition = batch.partition
             self._fold.apply(batch)
-            self._fold.shard.settle(len(batch.records))
+            self._fold.shard.settle()
             self._left -= len(batch.records)
         if self._left:
             return (), StatefulBatchLogic.RETAIN
