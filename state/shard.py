@@ -170,9 +170,9 @@ class Shard:
         an empty look. Anything added while iterating takes its turn.
         """
         while True:
-            first, midnight = self._timers.first(horizon), self._calendar.next_midnight
-            if first is not None and first[0] < midnight:
-                self._timers.drop_first()
+            midnight = self._calendar.next_midnight
+            first = self._timers.take(min(horizon, midnight))
+            if first is not None:
                 self.find(first[1])
                 del self.wakes[first[1]]
                 self._timed -= 1

@@ -36,8 +36,7 @@ class Timers:
     @property
     def idle_until(self) -> int:
         """Say up to when certainly nothing is due."""
-        at = self._heap[0][0] if self._heap else _NEVER
-        return min(at, self._next * QUARTER)
+        return min(self._heap[0][0], self._next) if self._heap else self._next
 
     def add(self, key: str, at: int) -> int:
         """Note that somebody's time is earlier than before; return up to when certainly nothing of it is due."""
@@ -57,37 +56,39 @@ class Timers:
             if at := due(packed):
                 later[at // QUARTER].append(key)
         self._later = dict(later)
-        self._next = min(later, default=_NEVER)
+        self._find_next()
         return sum(map(len, later.values()))
 
-    def first(self, horizon: int) -> tuple[int, str] | None:
-        """Say who is to be looked at first before `horizon`, by time, then key; begin the quarters before it."""
+    def take(self, horizon: int) -> tuple[int, str] | None:
+        """Take out who is due first before `horizon`, by time, then key; begin the quarters before it."""
+        heap = self._heap
         while True:
-            while self._heap and self._due_of(self._heap[0][1]) != self._heap[0][0]:
-                heapq.heappop(self._heap)
-            at = min(self._heap[0][0] if self._heap else _NEVER, horizon)
-            if self._next * QUARTER > at or self._next * QUARTER >= horizon:
-                return self._heap[0] if self._heap and self._heap[0][0] < horizon else None
-            self._begin()
-
-    def drop_first(self) -> None:
-        """Take out who was said to be first."""
-        heapq.heappop(self._heap)
+            if self._next < horizon and (not heap or self._next <= heap[0][0]):
+                self._begin()
+            elif not heap or heap[0][0] >= horizon:
+                return None
+            else:
+                first = heapq.heappop(heap)
+                if self._due_of(first[1]) == first[0]:
+                    return first
 
     def _begin(self) -> None:
-        quarter = self._next
+        quarter = self._next // QUARTER
         self._begun = quarter + 1
         self._most.pop(quarter, None)
         self._heap += [(self._due_of(key), key) for key in self._valid(quarter, self._later.pop(quarter))]
         heapq.heapify(self._heap)
         self._heap_most = max(self._heap_most, 2 * len(self._heap))
-        self._next = min(self._later, default=_NEVER)
+        self._find_next()
+
+    def _find_next(self) -> None:
+        self._next = min(self._later) * QUARTER if self._later else _NEVER
 
     def _append(self, quarter: int, key: str) -> None:
         keys = self._later.get(quarter)
         if keys is None:
             self._later[quarter] = [key]
-            self._next = min(self._next, quarter)
+            self._next = min(self._next, quarter * QUARTER)
             return
         keys.append(key)
         if len(keys) > _FEW and len(keys) > self._most.get(quarter, _FEW):
@@ -99,5 +100,5 @@ class Timers:
         return [key for key in dict.fromkeys(keys) if due_of(key) // QUARTER == quarter]
 
     def _clear_heap(self) -> None:
-        self._heap = sorted({entry for entry in self._heap if self._due_of(entry[1]) == entry[0]})
+        self._heap[:] = sorted({entry for entry in self._heap if self._due_of(entry[1]) == entry[0]})
         self._heap_most = max(_FEW, 2 * len(self._heap))

@@ -31,8 +31,7 @@ class Dues:
     def taken(self, horizon: int) -> list[tuple[int, str]]:
         """Take out all that is due."""
         found = []
-        while (first := self.timers.first(horizon)) is not None:
-            self.timers.drop_first()
+        while (first := self.timers.take(horizon)) is not None:
             del self.at[first[1]]
             found.append(first)
         return found
