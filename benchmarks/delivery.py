@@ -24,7 +24,7 @@ from connectors.redis_streams import connect, scan, stream
 from connectors.topics import DELIVERIES, TRIGGERS
 from state.clock import HOUR, MINUTE, to_iso
 from state.deliveries import Outcome, Status, decode
-from state.outputs import CausePlace, Recheck, Trigger, ulid
+from state.outputs import CausePlace, Recheck, Trigger, derived_id
 from state.records import partition_of
 from state.wire import encoder
 
@@ -148,7 +148,7 @@ def decide(client: Any, number: int, now: int) -> str:
     """Write a person's profile and a trigger about them, as personalization does; return the trigger's id."""
     user_id, campaign = f"user-{number}", KEYED if number % 2 else MAIL
     trigger = Trigger(
-        trigger_id=ulid(now // 1000, campaign, user_id),
+        trigger_id=derived_id(now, campaign, user_id),
         kind="send",
         tenant="default",
         campaign_id=campaign,

@@ -36,7 +36,7 @@ class Reading:
 
     def take(self, messages: Iterable[Any]) -> list[Record]:
         """Take in what a consumer gave. Raises Expired, or KafkaRefused for any other error in between."""
-        new, time, records = tuple.__new__, self.time, []
+        time, records = self.time, []
         for message in messages:
             error = message.error()
             if error is not None:
@@ -53,7 +53,7 @@ class Reading:
             if stamped > time:
                 self.time = time = stamped
             if headers is None:
-                records.append(new(Record, (str(offset), time, value or b"", None)))
+                records.append(Record(str(offset), time, value or b""))
             elif value is not None or not _is_tick(headers):
                 records.append(Record(str(offset), time, value or b"", _traceparent(headers)))
         return records

@@ -207,12 +207,12 @@ def _entries(answer: Any, name: str) -> list[Any]:
 
 def _records(entries: list[Any]) -> list[Record]:
     """Make records of a stream's entries."""
-    new, records = tuple.__new__, []
+    records = []
     for place, fields in entries:
         position = place.decode()
         time = int(position.partition("-")[0]) * MILLISECOND
         if len(fields) == 2 and fields[0] == b"v":  # noqa: PLR2004 - one name and its value
-            records.append(new(Record, (position, time, fields[1], None)))
+            records.append(Record(position, time, fields[1]))
         else:
             named = dict(zip(fields[::2], fields[1::2], strict=True))
             trace = named.get(b"traceparent")

@@ -104,7 +104,7 @@ def _with(instead: Campaigns, records: Records) -> Iterator[tuple[int, Record]]:
             if (partition, to.tenant) not in ready:
                 ready.add((partition, to.tenant))
                 value = CampaignsInForce(tenant=to.tenant, digest=digest, campaigns=Raw(body))
-                yield partition, record._replace(position="campaigns", value=encoder.encode(value), traceparent=None)
+                yield partition, Record("campaigns", record.log_time, encoder.encode(value))
             if to.type == "campaigns":
                 continue
         yield partition, record

@@ -1,6 +1,6 @@
 """Carts: what is in them, whatever the order in which additions, removals and orders arrive."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -12,6 +12,18 @@ from state.records import Record
 
 MAX_CARTS: Final = 4
 MAX_LINES: Final = 50
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """What is in a cart of one product, as an email shows it; by name, as JSON is written here."""
+
+    image_url: str
+    name: str
+    price: float | None
+    product_id: str
+    quantity: float
+    url: str
+    variant: str
 
 
 class CartMachine(msgspec.Struct, frozen=True):
@@ -42,9 +54,8 @@ class CartMachine(msgspec.Struct, frozen=True):
 
     def due(self, user: User) -> int | None:
         """Say when the next cart is forgotten."""
-        if not user.carts.open:
-            return None
-        return min(cart.touched for cart in user.carts.open.values()) + self.forgotten_after
+        carts = user.carts.open
+        return min([cart.touched for cart in carts.values()]) + self.forgotten_after if carts else None
 
     def _buy(self, user: User, time: int) -> None:
         carts = user.carts
@@ -74,20 +85,12 @@ class CartMachine(msgspec.Struct, frozen=True):
             del cart.lines[min(cart.lines, key=lambda key: cart.lines[key].changed_at)]
 
 
-def contents(cart: Cart | None) -> list[dict[str, Any]]:
-    """List what is in a cart, last changed first, as an email shows it; nothing for no cart."""
+def contents(cart: Cart | None) -> list[Item]:
+    """List what is in a cart, last changed first; nothing for no cart."""
     if cart is None:
         return []
     return [
-        {
-            "product_id": key,
-            "name": line.name,
-            "price": line.price,
-            "quantity": line.quantity,
-            "url": line.url,
-            "image_url": line.image_url,
-            "variant": line.variant,
-        }
+        Item(line.image_url, line.name, line.price, key, line.quantity, line.url, line.variant)
         for key, line in sorted(cart.lines.items(), key=lambda entry: (-entry[1].changed_at, entry[0]))
         if line.quantity > 0
     ]

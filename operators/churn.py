@@ -99,7 +99,6 @@ def crossing(user: User, crossed: Crossed, now: int) -> Event:
         time=now,
         fields=Properties(),
         raw=raw,
-        context=msgspec.Raw(),
     )
 
 
@@ -194,7 +193,8 @@ class ChurnMachine:
 
     def on_time(self, user: Customer, now: int) -> list[Example | Crossed]:
         """Answer the questions whose horizon has passed; ask again when the person's timer is due."""
-        part, outcome = user.churn, list[Example | Crossed]()
+        part = user.churn
+        outcome: list[Example | Crossed] = []
         while part.pending and part.pending[0].asked_at + self._horizon <= now:
             outcome.append(self._answered(user, part.pending.pop(0), now))
         if part.timer and part.timer <= now:

@@ -22,8 +22,12 @@ _mark: Final = xxhash.xxh3_64_digest
 
 def is_repeat(user: User, message_id: str, now: int) -> bool:
     """Tell whether the message was seen before, and remember it. `user.touched` is when the person was last heard of."""
-    mark, seen = _mark(message_id.encode()), user.seen if now - user.touched <= AWAY else b""
-    if mark in seen:
+    mark, seen = _mark(message_id.encode()), user.seen
+    if now - user.touched > AWAY:
+        seen = b""
+    elif mark in seen:
         return True
-    user.seen = seen + mark if len(seen) < _FULL else seen[_MARK_BYTES - _FULL :] + mark
+    elif len(seen) >= _FULL:
+        seen = seen[_MARK_BYTES - _FULL :]
+    user.seen = seen + mark
     return False

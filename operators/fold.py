@@ -25,7 +25,7 @@ from state import campaigns, wire
 from state.churn import Example
 from state.clock import DAY, HOUR, MINUTE, to_iso
 from state.commerce import Kind
-from state.events import Event, Reason, Rejected, decode
+from state.events import Event, Reason, Rejected, decode, decoded
 from state.outputs import CausePlace, Outputs, ProfileUpdate
 from state.people import User, Visitor, user_key, visitor_key
 from state.records import Batch, Record
@@ -81,15 +81,14 @@ class Fold:
         """Take in a batch. How a log is split into batches changes nothing but how often a profile is written."""
         shard = self.shard
         shard.partition = batch.partition
-        is_idle_before, user_event, note_type = shard.is_idle_before, self._user_event, self._types.append
+        user_event, note_type = self._user_event, self._types.append
         out = self._out = Outputs(batch.partition, records=len(batch.records))
-        decoded = [decode(record.value, record.log_time) for record in batch.records]
-        for record, seen in zip(batch.records, decoded, strict=True):
+        for record, seen in decoded(batch.records):
             now = record.log_time
             if now < shard.log_time:
                 now = shard.log_time
-                record = record._replace(log_time=now)  # noqa: PLW2901 - append times only grow
-            if not is_idle_before(now):
+                record = msgspec.structs.replace(record, log_time=now)  # noqa: PLW2901 - append times only grow
+            if shard.idle_until < now:
                 self._advance(now)
             shard.log_time = now
             if type(seen) is Event and (user_id := seen.user_id):
@@ -147,7 +146,7 @@ class Fold:
             return
         key = user_key(event.tenant, user_id)
         user = shard.live.get(key)
-        if not isinstance(user, User):
+        if type(user) is not User:
             user = self._user(key, event.tenant, user_id, now)
         if is_repeat(user, event.message_id, now):
             out.repeats += 1
@@ -160,7 +159,8 @@ class Fold:
         touched[key] = touched.get(key, 0) | changed
         if now - time > self._session_gap:
             out.late += 1
-        if event.anonymous_id or event.previous_id:
+        device = event.anonymous_id
+        if event.previous_id or (device and (device not in user.visitors or event.type == "identify")):
             out.feedback += identity.links_of(user, event, via)
         for take_in in take_ins:
             take_in(user, event, record)
@@ -195,8 +195,11 @@ class Fold:
         return None if self._churn is None else self._churn.scored(user, now)
 
     def _due(self, user: User, waits: WaitMachine) -> int | None:
-        times = [due(user) for due in self._dues]
-        return min((due for due in (*times, waits.due(user)) if due is not None), default=None)
+        soonest = waits.due(user)
+        for due in self._dues:
+            at = due(user)
+            soonest = at if soonest is None or (at is not None and at < soonest) else soonest
+        return soonest
 
     def _advance(self, horizon: int) -> None:
         """Let happen what was due before `horizon`, each thing at its own time."""
@@ -278,7 +281,8 @@ class Fold:
             if isinstance(event, Event):
                 self._user_event(forward.user_id, event, record, forward.anonymous_id)
             else:
-                self._reject(record, event if isinstance(event, Rejected) else _nested())
+                nested = Rejected(Reason.INVALID, "a forward carries messages, not control records")
+                self._reject(record, event if isinstance(event, Rejected) else nested)
 
     def _in_force(self, seen: wire.CampaignsInForce, record: Record) -> None:
         known = self.shard.campaigns.get(seen.tenant)
@@ -288,14 +292,10 @@ class Fold:
         try:
             waits = WaitMachine(campaigns.decode(body), self._soonest)
         except msgspec.DecodeError as error:
-            self._reject(record, Rejected(_nested().reason, f"campaigns: {error}"))
+            self._reject(record, Rejected(Reason.INVALID, f"campaigns: {error}"))
             return
         self.shard.campaigns[seen.tenant] = (seen.digest, body)
         self._waits[seen.tenant] = waits
 
     def _reject(self, record: Record, why: Rejected) -> None:
         self._out.dead_letters.append(letter(record, why, self.shard.partition))
-
-
-def _nested() -> Rejected:
-    return Rejected(Reason.INVALID, "a forward carries messages, not control records")

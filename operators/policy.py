@@ -1,18 +1,20 @@
 """Policy: what becomes of a wait that fell due: a trigger, or a decision not to send and its reason."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
-from operators.carts import contents
+from operators.carts import Item, contents
 from operators.churn import Churned
-from operators.waits import MAX_ITEMS, Ended, Late, Ripe, remember
+from operators.waits import MAX_ITEMS, Ended, Late, Ripe, last_sent, remember
 from state.campaigns import Items
 from state.clock import to_iso
 from state.commerce import Product
 from state.outputs import MAX_TRIGGER_BYTES, CausePlace, Decision, Emission, NotSent, Recheck, Trigger, derived_id
 from state.people import Sent, User, Wait
 
+_ABOUT: Final = Product.__struct_fields__
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 _encode_plain: Final = msgspec.json.Encoder().encode  # holds no mapping whose order could vary
 
@@ -23,10 +25,10 @@ def decide(user: User, ripe: Ripe, now: int, partition: int, churned: Churned | 
     refusal = user.consent.refusal
     if refusal:
         return Ended(wait, NotSent(refusal))
-    earlier = next((s for s in user.waits.sent if (s.campaign_id, s.subject) == (campaign.id, wait.subject)), None)
+    earlier = last_sent(user, campaign.id, wait.subject)
     if earlier is not None and not earlier.cancelled and now < earlier.decided_at + campaign.reentry:
         return Ended(wait, NotSent.REENTRY, earlier.trigger_id)
-    items = contents(user.carts.open.get(wait.subject)) if campaign.items is Items.CART else _shown(wait.items)
+    items = contents(user.carts.open.get(wait.subject)) if campaign.items is Items.CART else wait.items
     if campaign.items is Items.CART and not items:
         return Ended(wait, NotSent.EMPTY_CART)
     trigger_id = derived_id(now, user.tenant, campaign.id, user.user_id, wait.subject, wait.cause.message_id)
@@ -51,7 +53,7 @@ def decide(user: User, ripe: Ripe, now: int, partition: int, churned: Churned | 
         attributes=user.contact.traits,
         consent={"email": "not refused"},
         recheck=Recheck(
-            orders=user.engagement.orders if campaign.ends_with_an_order else None, cart=campaign.items is Items.CART
+            orders=user.engagement.orders if ripe.ends_with_an_order else None, cart=campaign.items is Items.CART
         ),
         model={"name": churned.model, "version": churned.version, "score": churned.score} if churned else None,
         cause=[_place(wait, partition)],
@@ -62,9 +64,10 @@ def decide(user: User, ripe: Ripe, now: int, partition: int, churned: Churned | 
 def not_sent(user: User, ended: Ended, now: int, partition: int) -> Emission:
     """Write down an email that is not sent."""
     wait = ended.wait
-    parts = ("not sent", user.tenant, wait.campaign_id, user.user_id, wait.subject, wait.cause.message_id)
     decision = Decision(
-        decision_id=derived_id(now, *parts),
+        decision_id=derived_id(
+            now, "not sent", user.tenant, wait.campaign_id, user.user_id, wait.subject, wait.cause.message_id
+        ),
         tenant=user.tenant,
         campaign_id=wait.campaign_id,
         user_id=user.user_id,
@@ -110,19 +113,19 @@ def _place(wait: Wait, partition: int) -> CausePlace:
     return CausePlace(partition, wait.cause.position, wait.cause.message_id)
 
 
-def _payload(items: list[dict[str, Any]], properties: dict[str, Any]) -> dict[str, Any]:
+def _payload(items: Sequence[Item | Product], properties: dict[str, Any]) -> dict[str, Any]:
     payload: dict[str, Any] = {}
     if properties:
         payload["properties"] = properties
     if items:
-        total = sum((item.get("price") or 0.0) * (item.get("quantity") or 1.0) for item in items)
-        payload |= {"items": items[:MAX_ITEMS], "item_count": len(items), "total": round(total, 2)}
+        total = sum([(item.price or 0.0) * (item.quantity or 1.0) for item in items])
+        shown = [item if isinstance(item, Item) else _told(item) for item in items[:MAX_ITEMS]]
+        payload |= {"items": shown, "item_count": len(items), "total": round(total, 2)}
     return payload
 
 
-def _shown(products: list[Product]) -> list[dict[str, Any]]:
-    names = Product.__struct_fields__
-    return [{name: value for name in names if (value := getattr(product, name)) is not None} for product in products]
+def _told(product: Product) -> dict[str, Any]:
+    return {name: value for name in _ABOUT if (value := getattr(product, name)) is not None}
 
 
 def _fitting(trigger: Trigger) -> bytes:

@@ -97,7 +97,7 @@ def _cart(fields: Fields, user: User) -> None:
     cart_id = next(iter(carts)) if len(carts) == 1 else max(carts, key=lambda name: carts[name].touched)
     items, total = contents(carts[cart_id]), 0.0
     for item in items:
-        total += (item["price"] or 0.0) * item["quantity"]
+        total += (item.price or 0.0) * item.quantity
     fields["cart_id"] = cart_id
     fields["cart"] = _json(items).decode()
     fields["cart_items"] = len(items)

@@ -37,14 +37,15 @@ class SessionMachine(msgspec.Struct, frozen=True):
     def on_event(self, user: User, event: Event, record: Record) -> None:
         """Extend, join or open a session."""
         time, now, opened = event.time, record.log_time, user.sessions.open
-        amount = event.fields.amount if event.kind is _ORDER else 0.0
         if len(opened) == 1:  # the usual case, at a third of the cost
             only = opened[0]
-            if only.ended_at <= time <= only.ended_at + self.gap:
+            if 0 <= time - only.ended_at <= self.gap:
                 only.ended_at, only.arrived = time, now
                 only.events += 1
-                only.amount += amount
+                if event.kind is _ORDER:
+                    only.amount += event.fields.amount
                 return
+        amount = event.fields.amount if event.kind is _ORDER else 0.0
         near = [s for s in opened if s.started_at - self.gap <= time <= s.ended_at + self.gap]
         if not near:
             opened.append(Session(time, time, now, 1, amount))
@@ -66,15 +67,14 @@ class SessionMachine(msgspec.Struct, frozen=True):
 
     def on_time(self, user: User, now: int) -> None:
         """Close the sessions whose gap has passed."""
-        for session in [s for s in user.sessions.open if self._due(s) <= now]:
+        arrived = now - self.gap - self.lateness
+        for session in [s for s in user.sessions.open if s.arrived <= arrived]:
             self._close(user, session)
 
     def due(self, user: User) -> int | None:
         """Say when the next session closes."""
-        return min((self._due(session) for session in user.sessions.open), default=None)
-
-    def _due(self, session: Session) -> int:
-        return session.arrived + self.gap + self.lateness
+        opened = user.sessions.open
+        return min([session.arrived for session in opened]) + self.gap + self.lateness if opened else None
 
     def _close(self, user: User, session: Session) -> None:
         sessions = user.sessions

@@ -41,6 +41,7 @@ class Ripe(msgspec.Struct, frozen=True, gc=False):
     wait: Wait
     campaign: Campaign
     version: str
+    ends_with_an_order: bool
 
 
 class WaitMachine:
@@ -53,13 +54,13 @@ class WaitMachine:
 
     def __init__(self, campaigns: list[Campaign], soonest: int = NEVER) -> None:
         self.campaigns = {campaign.id: campaign for campaign in campaigns}
-        self._versions = {campaign.id: campaign.version for campaign in campaigns}
+        self._ripening = {c.id: (c, c.version, c.ends_with_an_order) for c in campaigns}
         self.steps_for = Rules(campaigns, soonest).of
 
     def on_event(self, user: User, event: Event, record: Record, steps: Steps) -> list[Ended | Late]:
         """Cancel, then put off or open waits, by what `steps_for` said of the event."""
         outcome: list[Ended | Late] = []
-        now, waits = record.log_time, user.waits
+        now, time, waits = record.log_time, event.time, user.waits
         for step in steps.cancels:
             if step.cancels is True or holds(step.cancels, event):
                 _cancel(waits, step, event, now, outcome)
@@ -68,35 +69,53 @@ class WaitMachine:
             for wait in waits.open:
                 if wait.campaign_id == campaign_id and wait.subject == subject:
                     if step.resets is True or holds(step.resets, event):
-                        _put_off(wait, step, event, now)
+                        due = now + step.wait
+                        if due > wait.due:
+                            wait.due = due
+                        if time >= wait.last_at:
+                            wait.last_at = time
+                            if step.shows_event:
+                                _show(wait, step.campaign, event)
                     break
             else:
-                if step.opens is True or holds(step.opens, event):
-                    _open(waits, step, subject, event, record, outcome)
+                _open(waits, step, subject, event, record, outcome)
         return outcome
 
     def on_time(self, user: User, now: int) -> list[Ripe | Ended]:
         """Take out the waits that are due, oldest first."""
-        ripe = sorted((w for w in user.waits.open if w.due <= now), key=lambda w: (w.due, w.campaign_id, w.subject))
+        opened = user.waits.open
+        ripe = [wait for wait in opened if wait.due <= now]
         if not ripe:
             return []
-        user.waits.open = [wait for wait in user.waits.open if wait.due > now]
+        if len(ripe) > 1:
+            ripe.sort(key=lambda w: (w.due, w.campaign_id, w.subject))
+        user.waits.open = [wait for wait in opened if wait.due > now]
         return [
-            Ripe(wait, self.campaigns[wait.campaign_id], self._versions[wait.campaign_id])
-            if wait.campaign_id in self.campaigns
+            Ripe(wait, *self._ripening[wait.campaign_id])
+            if wait.campaign_id in self._ripening
             else Ended(wait, NotSent.WITHDRAWN)
             for wait in ripe
         ]
 
     def due(self, user: User) -> int | None:
         """Say when the next wait falls due."""
-        return min((wait.due for wait in user.waits.open), default=None)
+        opened = user.waits.open
+        return min([wait.due for wait in opened]) if opened else None
+
+
+def last_sent(user: User, campaign_id: str, subject: str) -> Sent | None:
+    """Find what was sent last of a campaign about a subject, as far as it is remembered."""
+    for sent in user.waits.sent:
+        if sent.subject == subject and sent.campaign_id == campaign_id:
+            return sent
+    return None
 
 
 def remember(user: User, sent: Sent) -> None:
     """Keep what was sent, newest for each campaign and subject; the oldest of too many is forgotten."""
     waits = user.waits
-    waits.sent = [s for s in waits.sent if (s.campaign_id, s.subject) != (sent.campaign_id, sent.subject)]
+    campaign_id, subject = sent.campaign_id, sent.subject
+    waits.sent = [s for s in waits.sent if s.subject != subject or s.campaign_id != campaign_id]
     waits.sent.append(sent)
     if len(waits.sent) > MAX_SENT:
         waits.sent.remove(next((s for s in waits.sent if s.subject), waits.sent[0]))
@@ -115,23 +134,22 @@ def _cancel(waits: Waits, step: Step, event: Event, now: int, outcome: list[Ende
             waits.open.remove(wait)
             outcome.append(Ended(wait, NotSent.CANCELLED, event.name))
     for index, sent in enumerate(waits.sent):
-        concerned = sent.campaign_id == campaign_id and (subject is None or subject == sent.subject)
-        if concerned and not sent.cancelled and sent.last_at <= time < sent.decided_at:
+        if sent.campaign_id != campaign_id or sent.cancelled or not sent.last_at <= time < sent.decided_at:
+            continue
+        if subject is None or subject == sent.subject:
             waits.sent[index] = msgspec.structs.replace(sent, cancelled=True)
             outcome.append(Late(sent, event.name))
 
 
-def _put_off(wait: Wait, step: Step, event: Event, now: int) -> None:
-    due, time = now + step.wait, event.time
-    if due > wait.due:
-        wait.due = due
-    if time >= wait.last_at:
-        wait.last_at = time
-        if step.shows_event and (items := _items(event)):
-            wait.items, wait.properties = items, _properties(step.campaign, event)
+def _show(wait: Wait, campaign: Campaign, event: Event) -> None:
+    items = _items(event)
+    if items:
+        wait.items, wait.properties = items, _properties(campaign, event)
 
 
 def _open(waits: Waits, step: Step, subject: str, event: Event, record: Record, outcome: list[Ended | Late]) -> None:
+    if step.opens is not True and not holds(step.opens, event):
+        return
     campaign, campaign_id, time, now = step.campaign, step.campaign_id, event.time, record.log_time
     mark = f"{campaign_id}/{subject}" if campaign.cancel_by_subject else campaign_id
     if time <= waits.cancelled_at.get(mark, -1):
@@ -150,7 +168,7 @@ def _items(event: Event) -> list[Product]:
     fields = event.fields
     if fields.products:
         return fields.products[:MAX_ITEMS]
-    return [fields] if fields.key else []
+    return [fields] if fields.product_id or fields.key else []
 
 
 def _properties(campaign: Campaign, event: Event) -> dict[str, Any]:

@@ -28,7 +28,8 @@ def to_micros(moment: datetime) -> int:
 
 def to_iso(micros: int) -> str:
     """Write microseconds UTC as ISO 8601 with milliseconds and a Z, the form that Segment and ESPs use."""
-    return _second(micros // SECOND) + _FRACTIONS[micros // MILLISECOND % 1000]
+    second = micros // SECOND
+    return f"{_minute(second // 60)}{_SECONDS[second % 60]}{_FRACTIONS[micros // MILLISECOND % 1000]}"
 
 
 def to_datetime(micros: int) -> datetime:
@@ -41,9 +42,10 @@ def from_iso(text: str) -> int:
     return to_micros(datetime.fromisoformat(text))
 
 
+_SECONDS: Final = tuple(f"{second:02d}" for second in range(60))
 _FRACTIONS: Final = tuple(f".{fraction:03d}Z" for fraction in range(1000))
 
 
-@lru_cache(maxsize=16_384)  # what is written lies in the last minutes: sixteen thousand seconds serve nearly all of it
-def _second(second: int) -> str:
-    return (_NAIVE_EPOCH + timedelta(seconds=second)).isoformat()
+@lru_cache(maxsize=16_384)  # eleven days: what is written lies in the last hours, or some days ahead
+def _minute(minute: int) -> str:
+    return (_NAIVE_EPOCH + timedelta(minutes=minute)).isoformat()[:-2]

@@ -1,6 +1,8 @@
 """Events: what a record says happened, checked and corrected; or why it cannot be believed."""
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -9,16 +11,30 @@ from msgspec import Raw
 from state import wire
 from state.clock import HOUR, to_micros
 from state.commerce import KNOWN, Kind, Known, Properties
+from state.records import Record
 from state.rejections import Reason, Refusal, Rejected, explained
 from state.tidying import tidied
 
-__all__ = ["EARLIEST", "FUTURE_TOLERANCE", "Event", "Reason", "Rejected", "as_mapping", "decode", "parse_time"]
+__all__ = [
+    "EARLIEST",
+    "FUTURE_TOLERANCE",
+    "Event",
+    "Reason",
+    "Rejected",
+    "as_mapping",
+    "decode",
+    "decoded",
+    "parse_time",
+]
 
 FUTURE_TOLERANCE: Final = HOUR
 """How far a corrected event time may lie past its append time before the event is refused; below that it is clamped."""
 
 EARLIEST: Final = 946_684_800_000_000
 """2000-01-01: no customer event is older; what claims to be is a clock that was never set."""
+
+_AHEAD: Final = 100
+"""So many records are decoded in a row, which keeps the decoder in the cache; the events of many more would not stay in it."""
 
 _EMPTY: Final = frozenset({b"", b"null", b"{}", b"[]"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,7 +56,7 @@ _message: Final = wire.decoder.decode
 _Track: Final = wire.Track
 _known: Final = KNOWN.get
 _OTHER: Final = Kind.OTHER
-_properties: Final[msgspec.json.Decoder[Properties | None]] = msgspec.json.Decoder(Properties | None, strict=False)
+_properties: Final[Callable[[Raw], Properties | None]] = msgspec.json.Decoder(Properties | None, strict=False).decode
 _context: Final = msgspec.json.Decoder(_Context)
 _mapping: Final = msgspec.json.Decoder(dict[str, Any] | list[Any] | None)
 
@@ -63,7 +79,6 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     time: int
     fields: Properties
     raw: Raw
-    context: Raw
     previous_id: str = ""
     decoded: dict[str, Any] | Rejected | None = None
 
@@ -104,6 +119,14 @@ def decode(value: bytes, log_time: int) -> Event | wire.Control | Rejected:
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         mended = wire.mended(value) if type(error) is msgspec.DecodeError else value
         return explained(error) if mended == value else decode(mended, log_time)
+
+
+def decoded(records: list[Record]) -> Iterator[tuple[Record, Event | wire.Control | Rejected]]:
+    """Pair each record with what `decode` makes of it, reading a little ahead."""
+    return chain.from_iterable(
+        zip(some, [decode(record.value, record.log_time) for record in some], strict=True)
+        for some in (records[at : at + _AHEAD] for at in range(0, len(records), _AHEAD))
+    )
 
 
 def as_mapping(raw: Raw) -> dict[str, Any] | Rejected:
@@ -151,11 +174,11 @@ def _event(
     if not user_id and not anonymous_id:
         raise Refusal(Reason.NO_IDENTITY, "neither userId nor anonymousId is given")
     stated, sent, received = message.original_timestamp or message.timestamp, message.sent_at, message.received_at
-    if stated is None or sent is None or received is None:
+    if stated is None or (received is None and sent is not None):
         time = _corrected(stated, sent, received, log_time)
     else:
         try:
-            since = received - (sent - stated) - _EPOCH
+            since = (stated if sent is None or received is None else received - (sent - stated)) - _EPOCH
             time = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
         except (TypeError, OverflowError):  # zones given and omitted side by side; years that no datetime has
             time = _corrected(stated, sent, received, log_time)
@@ -172,7 +195,6 @@ def _event(
         time,
         fields,
         raw,
-        message.context,
         previous_id,
     )
 
@@ -198,9 +220,11 @@ def _checked(known: Known, raw: Raw) -> Properties:
     """Read a known event's properties; those of older or careless senders at a second look, which costs more."""
     doubt = None
     try:
-        fields = _properties.decode(raw) if raw else None
-        if fields is not None and not known.old and known.is_met_by(fields):
-            return fields
+        fields = _properties(raw) if raw else None
+        if fields is not None and not known.old:
+            required = known.required
+            if required is None or getattr(fields, required) or known.is_met_by(fields):
+                return fields
     except msgspec.ValidationError as error:
         doubt = explained(error, "properties")
     mapping = as_mapping(raw)

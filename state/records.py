@@ -3,8 +3,10 @@
 import zlib
 from typing import NamedTuple
 
+import msgspec
 
-class Record(NamedTuple):
+
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record of one partition, as it stands in the log.
 
     `position` is the transport's own coordinate (a stream id, an offset), opaque to the fold and unique in its partition.

@@ -40,7 +40,6 @@ class Message(msgspec.Struct, rename="camel", tag_field="type", kw_only=True, fr
     sent_at: datetime | None = None
     received_at: datetime | None = None
     tenant: Tenant = "default"
-    context: Raw = NO_JSON
     raw: Raw = field(default=NO_JSON, name="properties")
 
 
@@ -53,6 +52,7 @@ class Track(Message, tag="track", kw_only=True, frozen=True):
 class Identify(Message, tag="identify", kw_only=True, frozen=True):
     """Who a person is, with traits."""
 
+    context: Raw = NO_JSON
     raw: Raw = field(default=NO_JSON, name="traits")
 
 

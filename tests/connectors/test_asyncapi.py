@@ -25,14 +25,14 @@ from connectors.stopping import Stop
 from connectors.topics import DECISIONS, DELIVERIES, TOPICS, TRIGGERS
 from state.clock import DAY
 from state.deliveries import Attempt, Deferral, Delivery, Opened, Outcome, Status, encode, id_of
-from state.outputs import NotSent, Trigger, ulid
+from state.outputs import NotSent, Trigger, derived_id
 from tests.api.javascript import CLIENTS, missing, node
 from tests.kafka.broker import NoKafka, running
 from tests.shopping import Story, added_to_cart, at, ordered, sent, tracked
 
 ROOT: Final = Path(__file__).parents[2]
 DOCUMENT: Final = document()
-ID: Final = ulid(1, "one")
+ID: Final = derived_id(1000, "one")
 PARSE: Final = """
 import { Parser } from "@asyncapi/parser";
 import { readFileSync } from "node:fs";
@@ -225,7 +225,7 @@ def test_what_is_in_kafka_has_the_headers_and_no_key(kafka: Kafka) -> None:
     """Whoever wants to read by person reads partitions. A trace is continued where there is one."""
     [emission] = [e for out in stories()[0].outputs for e in out.triggers if e.label == "send"]
     traced = msgspec.structs.replace(
-        emission, id=ulid(1, "traced"), traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        emission, id=derived_id(1000, "traced"), traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     )
     sink = KafkaOnceSink(kafka, 1, TRIGGERS, Stop(), Metrics(enabled=False)).build_part(
         "triggers", part_names(1)[0], None

@@ -10,7 +10,7 @@ import msgspec
 from operators.last_look import look
 from state.clock import HOUR, MINUTE, to_iso
 from state.letters import Answer, Letter, Verdict
-from state.outputs import CausePlace, Recheck, Trigger, ulid
+from state.outputs import CausePlace, Recheck, Trigger, derived_id
 
 NOON = 1_767_268_800_000_000
 """2026-01-01T12:00:00Z."""
@@ -23,7 +23,7 @@ LOST = Answer(Verdict.AMBIGUOUS, "the answer was lost")
 def trigger(name: str, *, at: int = NOON, send_in: int = 0, expires_in: int = HOUR, **changes: Any) -> Trigger:
     """Decide a trigger about one user and one campaign."""
     sound: dict[str, Any] = {
-        "trigger_id": ulid(at // 1000, name),
+        "trigger_id": derived_id(at, name),
         "kind": "send",
         "tenant": "default",
         "campaign_id": "cart_abandonment",
@@ -46,7 +46,7 @@ def trigger(name: str, *, at: int = NOON, send_in: int = 0, expires_in: int = HO
 def cancel(sent: Trigger) -> Trigger:
     """Take a trigger back."""
     return msgspec.structs.replace(
-        sent, trigger_id=ulid(NOON // 1000, "cancel", sent.trigger_id), kind="cancel", supersedes=sent.trigger_id
+        sent, trigger_id=derived_id(NOON, "cancel", sent.trigger_id), kind="cancel", supersedes=sent.trigger_id
     )
 
 

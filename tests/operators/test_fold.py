@@ -5,6 +5,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from operators.fold import Fold, Limits
 from state.clock import DAY
@@ -288,7 +289,7 @@ def test_any_split_into_batches_and_any_restart_gives_the_same_outputs(
 def test_a_repeated_message_changes_nothing(steps: list[tuple[str, str, int, int]]) -> None:
     """Every user's message comes twice in a row: the same triggers and decisions, and the same carts."""
     log = [record for record in _log(steps) if b'"userId"' in record.value or b"campaigns" in record.value]
-    twice = [again for record in log for again in (record, record._replace(position=record.position + "-again"))]
+    twice = [again for record in log for again in (record, replace(record, position=record.position + "-again"))]
     once_fold, twice_fold = Fold(Shard(0), Limits()), Fold(Shard(0), Limits())
     end = log[-1].log_time + DAY
     assert _said(once_fold, [Batch(0, log, end)])[:2] == _said(twice_fold, [Batch(0, twice, end)])[:2]

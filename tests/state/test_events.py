@@ -13,7 +13,8 @@ from msgspec import Raw
 from state import wire
 from state.clock import DAY, HOUR, MINUTE, SECOND, to_iso, to_micros
 from state.commerce import Kind, Properties
-from state.events import EARLIEST, FUTURE_TOLERANCE, Event, Reason, Rejected, decode, parse_time
+from state.events import EARLIEST, FUTURE_TOLERANCE, Event, Reason, Rejected, decode, decoded, parse_time
+from state.records import Record
 
 NOW = parse_time("2026-01-02T12:00:00Z")
 HAPPENED, REPEATED, SENT, RECEIVED = (NOW - n * MINUTE for n in (40, 30, 20, 5))
@@ -326,3 +327,13 @@ def test_control_records_come_back_as_they_were_written() -> None:
 
 def _exact(micros: int) -> str:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).isoformat()
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 1000])
+def test_records_are_paired_with_what_they_say_in_their_order(count: int) -> None:
+    """They are decoded some at a time; none is lost or taken twice where one stretch ends and the next begins."""
+    records = [Record(f"{n}-0", NOW + n, message(messageId=f"m-{n}") if n % 7 else b"?") for n in range(count)]
+    pairs = list(decoded(records))
+    assert [record for record, _ in pairs] == records
+    said = [seen.message_id if isinstance(seen, Event) else type(seen) for _, seen in pairs]
+    assert said == [f"m-{n}" if n % 7 else Rejected for n in range(count)]

@@ -144,7 +144,7 @@ def test_somebody_who_is_erased_and_comes_again_in_one_epoch_is_there_after_a_re
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Packed early, since many others were about, they were struck out of the changes together with who they had been."""
-    monkeypatch.setattr(shard, "MOST_LIVE", 2)
+    monkeypatch.setattr(shard, "MOST_LIVE", 0)
     fold, journal = Fold(Shard(0), Limits()), Chunks()
     story = [
         sent("page", at(), user="ann"),
@@ -153,19 +153,36 @@ def test_somebody_who_is_erased_and_comes_again_in_one_epoch_is_there_after_a_re
         *(sent("page", at(), user=f"other-{n}") for n in range(3)),
     ]
     fold.apply(Batch(0, [Record(f"{n}-0", at(), value) for n, value in enumerate(story)], 0))
-    fold.shard.settle()
+    for _ in range(8):
+        fold.shard.settle()
+    assert "default/ann" not in fold.shard.live
     journal.write(fold.shard.changes())
     restored = journal.restored()
     assert restored.find("default/ann") == fold.shard.find("default/ann") is not None
     assert restored.due("default/ann") == fold.shard.due("default/ann") > 0
     again = [tracked("Product Viewed", at(seconds=1), user=f"other-{n}", product_id="shoes") for n in range(3)]
     fold.apply(Batch(0, [Record(f"1-{n}", at(seconds=1), value) for n, value in enumerate(again)], 0))
-    for _ in range(2):
+    for _ in range(8):
         fold.shard.settle()
+    assert "default/other-0" not in fold.shard.live
     gone = msgspec.json.encode({"type": "delete", "tenant": "default", "userId": "other-0"})
     fold.apply(Batch(0, [Record("2-0", at(seconds=2), gone)], 0))
     journal.write(fold.shard.changes())
     assert journal.restored().find("default/other-0") is None
+
+
+def test_of_many_people_those_who_come_again_stay_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed in the order in which they came, the busiest were packed first, and unpacked at their next event."""
+    monkeypatch.setattr(shard, "MOST_LIVE", 8)
+    fold = Fold(Shard(0), Limits())
+    for number in range(100):
+        now = at(seconds=number)
+        both = [sent("page", now, user=who, message_id=f"{who}-{number}") for who in ("ann", f"other-{number}")]
+        fold.apply(Batch(0, [Record(f"{number}-{n}", now, value) for n, value in enumerate(both)], 0))
+        ann = fold.shard.live["default/ann"]
+        fold.shard.settle()
+        assert fold.shard.live["default/ann"] is ann
+        assert len(fold.shard.live) <= 12
 
 
 def test_a_journal_that_restarts_made_long_is_written_anew_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
