@@ -125,8 +125,8 @@ class _OncePartition(Answered[Emission | Buried]):
         return safe
 
     def close(self) -> None:
-        self._hear()
-        self._client.connection_pool.release(self._connection)
+        """Hang up: at a graceful stop the last snapshot has heard all, and after a failure nobody waits for more."""
+        self._client.connection_pool.disconnect()
         self._client.close()
 
 
@@ -179,6 +179,5 @@ class _FeedbackPartition(Answered[Feedback]):
             self._connection.read_response()
 
     def close(self) -> None:
-        self.snapshot()
-        self._client.connection_pool.release(self._connection)
+        self._client.connection_pool.disconnect()
         self._client.close()

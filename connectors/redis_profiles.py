@@ -152,6 +152,8 @@ class ProfileWriter:
 
         Each is a number; raise the first that is an error, once what is there is read.
         """
+        if self._heard == self._sent:
+            return
         # redis-py's own loop takes a microsecond an answer, which is as much as writing a third of a profile.
         receive, reader = self._connection._sock.recv, self._reader  # noqa: SLF001 - it lends its socket to nobody
         failure: Exception | None = None

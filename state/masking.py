@@ -1,69 +1,122 @@
 """Masking: people as samples of their shape, in which only what many of them share is left as it was.
 
-A dictionary for compression is kept for good, so nothing that a person would want erased may get into it. How a text begins
-stays as far as at least ten of the sampled people have it in common: a campaign, the address of a shop, the name of a trait.
-The rest is replaced by random characters of the same kinds, drawn without looking at it any further, so that the shape and
-the mix of characters stay.
+A dictionary for compression is kept for good, so nothing that a person would want erased may get into it. How a text or a
+number begins stays as far as at least ten of the sampled people have it in common: a campaign, the address of a shop, the name
+of a trait, the year. The rest is replaced by what is drawn at random, without looking at it any further: characters of the same
+kinds, bytes. What stands in one person twice does so masked as well. So the shape and the mix of characters stay.
 """
 
 import random
 import re
 import string
-from collections import Counter
+import struct
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 SHARED: Final = 10
 """So many people have in common what may stay."""
 
+_MOST_WORDS, _MOST_CHARACTERS = 8, 64
+"""Of a longer text no more is looked at, and may stay: looking at all of it would cost its square."""
+
 _KINDS: Final = (string.digits, "abcdef", string.ascii_lowercase, "ABCDEF", string.ascii_uppercase)
 _ALIKE: Final = {char: kind for kind in reversed(_KINDS) for char in kind}
 _WORD: Final = re.compile(r"\w+|\W+")
 
+_Beginning = str | tuple[int, bytes]
 
-def masked(people: Iterable[Any]) -> list[Any]:
-    """Mask people, given as the lists, mappings, texts, bytes and numbers that they are stored as."""
-    samples = list(people)
-    counts = Counter[str]()
-    for person in samples:
-        counts.update({beginning for text in _texts(person) for beginning in _beginnings(text)})
+
+def masked(people: Iterable[tuple[str, Any]]) -> list[Any]:
+    """Mask people, each with a name of whose they are: what several things of one person share is not shared.
+
+    They are given as the lists, mappings, texts, bytes and numbers that they are stored as.
+    """
+    samples, by_owner, counts = list(people), defaultdict[str, list[Any]](list), Counter[_Beginning]()
+    for owner, person in samples:
+        by_owner[owner].append(person)
+    for theirs in by_owner.values():
+        counts.update({beginning for person in theirs for beginning in _all_beginnings(person)})
     shared = {beginning for beginning, count in counts.items() if count >= SHARED}
     rng = random.Random(len(samples))  # noqa: S311 - it hides nothing: what it draws does not depend on whom it masks
-    return [_masked(person, shared, rng) for person in samples]
+    return [_Mask(shared, rng).of(person) for _, person in samples]
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _all_beginnings(value: Any) -> Iterator[_Beginning]:
     if isinstance(value, str):
-        yield value
+        yield from _beginnings(value)
     elif isinstance(value, dict):
         for name, each in value.items():
-            yield name
-            yield from _texts(each)
+            yield from _beginnings(name)
+            yield from _all_beginnings(each)
     elif isinstance(value, list):
         for each in value:
-            yield from _texts(each)
+            yield from _all_beginnings(each)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        written = _written(value)
+        yield from ((len(written), written[:end]) for end in range(1, len(written) + 1))
 
 
 def _beginnings(text: str) -> list[str]:
-    """List how a text begins, up to the end of each of its words, the shortest first."""
-    return [text[: word.end()] for word in _WORD.finditer(text)]
+    """List how a text begins, up to the end of each of its first words, the shortest first."""
+    looked_at = text[:_MOST_CHARACTERS]
+    ends = [word.end() for word, _ in zip(_WORD.finditer(looked_at), range(_MOST_WORDS), strict=False)]
+    return [text[:end] for end in ends]
 
 
-def _masked(value: Any, shared: set[str], rng: random.Random) -> Any:
-    if isinstance(value, str):
-        return _text(value, shared, rng)
-    if isinstance(value, bytes):
-        return rng.randbytes(len(value))
-    if isinstance(value, dict):
-        return {_text(name, shared, rng): _masked(each, shared, rng) for name, each in value.items()}
-    return [_masked(each, shared, rng) for each in value] if isinstance(value, list) else value
+def _written(number: Any) -> bytes:
+    """Write a number down so that equal beginnings mean that it is alike: the highest bytes first."""
+    if isinstance(number, float):
+        return struct.pack(">d", number)
+    whole: int = abs(number)
+    return whole.to_bytes((whole.bit_length() + 7) // 8, "big")
 
 
-def _text(text: str, shared: set[str], rng: random.Random) -> str:
-    if text in shared:
-        return text
-    kept = max((len(beginning) for beginning in _beginnings(text) if beginning in shared), default=0)
-    rest = text[kept:]
-    kinds = (_ALIKE.get(char, char) for char in rest)
-    drawn = rng.randbytes(len(rest))
-    return text[:kept] + "".join(kind[byte % len(kind)] for kind, byte in zip(kinds, drawn, strict=True))
+class _Mask:
+    """Masks one person."""
+
+    def __init__(self, shared: set[_Beginning], rng: random.Random) -> None:
+        self._shared, self._rng = shared, rng
+        self._drawn: dict[Any, Any] = {}
+
+    def of(self, value: Any) -> Any:
+        """Mask a value and all that is in it."""
+        if isinstance(value, dict):
+            return {self.of(name): self.of(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [self.of(each) for each in value]
+        if value is None or isinstance(value, bool):
+            return value
+        known = self._drawn.get((type(value), value))
+        if known is None:
+            known = self._drawn[type(value), value] = self._draw(value)
+        return known
+
+    def _draw(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._text(value)
+        return self._rng.randbytes(len(value)) if isinstance(value, bytes) else self._number(value)
+
+    def _text(self, text: str) -> str:
+        kept = max((len(beginning) for beginning in _beginnings(text) if beginning in self._shared), default=0)
+        rest = text[kept:]
+        drawn = self._rng.randbytes(len(rest))
+        return text[:kept] + "".join(_like(char, byte) for char, byte in zip(rest, drawn, strict=True))
+
+    def _number(self, number: Any) -> Any:
+        written = _written(number)
+        size = len(written)
+        kept = max((end for end in range(1, size + 1) if (size, written[:end]) in self._shared), default=0)
+        drawn = written[:kept] + self._rng.randbytes(size - kept)
+        if isinstance(number, float):
+            return struct.unpack(">d", drawn)[0]
+        highest = bytes([max(1, drawn[0])]) if size else b""  # it takes as many bytes as before
+        return (-1 if number < 0 else 1) * int.from_bytes(highest + drawn[1:], "big")
+
+
+def _like(char: str, byte: int) -> str:
+    """Draw a character of the same kind; beyond ASCII, one of the 32 around it."""
+    if char.isascii():
+        kind = _ALIKE.get(char, char)
+        return kind[byte % len(kind)]
+    return chr(ord(char) & ~31 | byte & 31)

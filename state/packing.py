@@ -7,7 +7,7 @@ knows who is cold, and whom to wake, without unpacking anybody and without a tab
 
 import struct
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from zstandard import ZstdCompressionDict, ZstdCompressor, ZstdDecompressor, ZstdError, train_dictionary
@@ -25,6 +25,7 @@ MOST_DICTIONARIES: Final = 5
 
 QUARTER: Final = 15 * MINUTE
 _LEVEL: Final = 1
+_LARGEST_SAMPLE: Final = 8192
 _HEAD: Final = struct.Struct(">IQ")
 HEAD_BYTES: Final = _HEAD.size
 _head: Final = _HEAD.pack
@@ -74,9 +75,12 @@ class Packing:
         return known < MOST_DICTIONARIES and people >= SAMPLES * 8**known
 
     def learn(self, samples: Iterable[bytes]) -> None:
-        """Make a dictionary out of some packed people, masked; takes some 100 ms."""
-        people = (msgspec.msgpack.decode(self._body(packed)) for packed in samples)
-        impersonal: list[bytes | bytearray | memoryview] = [_encode(person) for person in masked(people)]
+        """Make a dictionary out of some packed people, masked; takes some 200 ms. Who is very large is left out."""
+        bodies = (self._body(packed) for packed in samples)
+        people = [msgspec.msgpack.decode(body) for body in bodies if len(body) <= _LARGEST_SAMPLE]
+        impersonal: list[bytes | bytearray | memoryview] = [
+            _encode(person) for person in masked((_owner(person), person) for person in people)
+        ]
         try:
             self.add(train_dictionary(DICTIONARY_BYTES, impersonal, level=_LEVEL).as_bytes())
         except ZstdError:  # they have too little in common
@@ -89,6 +93,12 @@ class Packing:
         self.dictionaries.append(dictionary)
         self._compressors.append(ZstdCompressor(level=_LEVEL, dict_data=known, write_dict_id=False))
         self._decompressors.append(ZstdDecompressor(dict_data=known))
+
+
+def _owner(stored: list[Any]) -> str:
+    """Say whose a stored person is: a visitor that is known to be a user is theirs."""
+    tag, _, id_, _, user_id, *_ = stored
+    return str(user_id if tag == 1 and user_id else id_)
 
 
 def touched(head: bytes) -> int:

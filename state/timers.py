@@ -13,7 +13,7 @@ from typing import Final
 from state.packing import QUARTER, due
 
 _NEVER: Final = 2**62
-_FEW: Final = 1000
+_FEW: Final = 64
 """A list or heap of fewer is not looked through for what is outdated."""
 
 

@@ -133,3 +133,16 @@ def test_feedback_is_in_the_log_when_the_snapshot_is_made(redis_url: str, client
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         part.snapshot()
     part.close()
+
+
+def test_whoever_ends_after_a_failure_does_not_wait_for_a_redis_that_is_silent(redis_url: str, client: Any) -> None:
+    """The engine closes every partition after a failure: each waited half a minute, and raised what hid the reason."""
+    part = open_sink(redis_url, None)
+    feedback = FeedbackSink(redis_url, 1).build_part("to_events", "0", None)
+    client.client_pause(2_000, all=True)
+    part.write_batch([Buried("one", b"{}")])
+    feedback.write_batch([Feedback("device", link("device"))])
+    began = time.monotonic()
+    for each in (part, feedback):
+        each.close()
+    assert time.monotonic() - began < 1
