@@ -2,13 +2,14 @@
 
 A random process of the dataflow is killed at a random moment, its start included; the supervisor starts both again. Every
 tenth time it is the broker instead, started again at once. At the end every trigger and decision in Kafka is compared, byte
-for byte, with a fold over the exported log.
+for byte, with a fold over the exported log. If any is lost or there twice, the files of broker and workers are kept.
 """
 
 import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -77,20 +78,21 @@ def main() -> None:
     """Kill 200 times, or as often as the first argument says; print and keep the counts."""
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     began = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        redis_server.running(Path(folder) / "redis") as redis,
-        running(Path(folder) / "kafka") as brokers,
-    ):
-        deployment = Deployment(brokers.bootstrap, redis, Path(folder) / "run", "chaos")
+    folder = Path(tempfile.mkdtemp(prefix="waxmark-chaos-"))
+    with redis_server.running(folder / "redis") as redis, running(folder / "kafka") as brokers:
+        deployment = Deployment(brokers.bootstrap, redis, folder / "run", "chaos")
         done = chaos(brokers, deployment, kills, seed=1, broker_every=10)
+        repeated = deployment.repeated()
     verdict = done.verdict
     print(f"{done.kills} processes and {done.broker_kills} brokers killed in {time.monotonic() - began:.0f} s")
     print(f"{verdict.records} records; {verdict.triggers} triggers and {verdict.decisions} decisions in Kafka")
     print(f"lost {verdict.lost}, twice {verdict.twice}, different {verdict.different}")
     figures = {"kills": done.kills, "broker_kills": done.broker_kills, **verdict._asdict()}
     RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
-    sys.exit(0 if verdict.holds else 1)
+    if not verdict.holds:
+        print("\n".join(repeated))
+        sys.exit(f"the files are kept in {folder}")
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from threading import Event, Thread
 from typing import Final, NamedTuple, Self
@@ -27,7 +28,7 @@ from dataflows.replay import replay
 from dataflows.scoring import churn_over
 from operators.fold import Limits
 from simulator.shop import Shop, visits
-from state.clock import HOUR
+from state.clock import HOUR, to_iso
 
 ROOT: Final = Path(__file__).parents[1]
 CAMPAIGNS: Final = ROOT / "tests" / "kafka" / "campaigns.yaml"
@@ -192,6 +193,16 @@ class Deployment:
             twice=sum(count - 1 for count in Counter(map(_id, found)).values()),
             different=len(by_id.keys() - expected.keys()) + sum(by_id[key] != expected[key] for key in common),
         )
+
+    def repeated(self) -> list[str]:
+        """Say of each trigger and decision that is there more than once where it stands, and when it was appended."""
+        places = defaultdict[str, list[str]](list)
+        for topic, partition in product((TRIGGERS, DECISIONS), range(self.partitions)):
+            for records in kafka_log.read(self.kafka, topic, partition):
+                for record in records:
+                    place = f"{topic}/{partition} offset {record.position} at {to_iso(record.log_time)}"
+                    places[_id(record.value)].append(place)
+        return [f"{id_}: {'; '.join(found)}" for id_, found in places.items() if len(found) > 1]
 
 
 def _replayed(path: Path) -> dict[str, bytes]:
