@@ -10,7 +10,7 @@ from bytewax.operators import StatefulBatchLogic
 from operators.fold import ChurnOver, Fold, Limits
 from state.outputs import Outputs
 from state.records import Batch
-from state.shard import Shard
+from state.shard import MOST_LIVE, Shard
 from state.snapshots import Changes
 
 
@@ -90,13 +90,16 @@ def hosted(
 ) -> Callable[[bytes | None], ShardLogic]:
     """Make the builder that Bytewax calls for each partition, with its snapshot on resume.
 
-    A new shard learns its partition from its first batch.
+    A new shard learns its partition from its first batch. Those of one process share the room for people who are unpacked.
     """
+    shards: list[Shard] = []
 
     def build(snapshot: bytes | None) -> ShardLogic:
         opened = journal(snapshot)
         saved = opened.read()
-        shard = Shard(-1) if saved is None else Shard.restore(*saved)
-        return ShardLogic(Fold(shard, limits, churn_over), flood_share, watch, opened)
+        shards.append(Shard(-1) if saved is None else Shard.restore(*saved))
+        for each in shards:
+            each.most_live = MOST_LIVE // len(shards)
+        return ShardLogic(Fold(shards[-1], limits, churn_over), flood_share, watch, opened)
 
     return build

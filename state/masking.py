@@ -11,7 +11,7 @@ import re
 import string
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 SHARED: Final = 10
@@ -36,32 +36,35 @@ def masked(people: Iterable[tuple[str, Any]]) -> list[Any]:
     for owner, person in samples:
         by_owner[owner].append(person)
     for theirs in by_owner.values():
-        counts.update({beginning for person in theirs for beginning in _all_beginnings(person)})
+        counts.update({beginning for _, leaf in _leaves(theirs) for beginning in _beginnings(leaf)})
     shared = {beginning for beginning, count in counts.items() if count >= SHARED}
     rng = random.Random(len(samples))  # noqa: S311 - it hides nothing: what it draws does not depend on whom it masks
     return [_Mask(shared, rng).of(person) for _, person in samples]
 
 
-def _all_beginnings(value: Any) -> Iterator[_Beginning]:
-    if isinstance(value, str):
-        yield from _beginnings(value)
-    elif isinstance(value, dict):
-        for name, each in value.items():
-            yield from _beginnings(name)
-            yield from _all_beginnings(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _all_beginnings(each)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        written = _written(value)
-        yield from ((len(written), written[:end]) for end in range(1, len(written) + 1))
+def _leaves(value: Any) -> set[tuple[type, Any]]:
+    """Gather the texts and numbers in a value, each once; their kinds tell 1 from 1.0."""
+    found = set[tuple[type, Any]]()
+    rest = [value]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, list):
+            rest += each
+        elif isinstance(each, dict):
+            rest += [*each, *each.values()]
+        elif isinstance(each, str | int | float) and not isinstance(each, bool):
+            found.add((type(each), each))
+    return found
 
 
-def _beginnings(text: str) -> list[str]:
-    """List how a text begins, up to the end of each of its first words, the shortest first."""
-    looked_at = text[:_MOST_CHARACTERS]
-    ends = [word.end() for word, _ in zip(_WORD.finditer(looked_at), range(_MOST_WORDS), strict=False)]
-    return [text[:end] for end in ends]
+def _beginnings(leaf: Any) -> list[_Beginning]:
+    """List how a number or text begins: up to the end of each of its bytes, or first words; the shortest first."""
+    if isinstance(leaf, str):
+        words = zip(_WORD.finditer(leaf[:_MOST_CHARACTERS]), range(_MOST_WORDS), strict=False)
+        return [leaf[: word.end()] for word, _ in words]
+    written = _written(leaf)
+    size = len(written)
+    return [(size, written[:end]) for end in range(1, size + 1)]
 
 
 def _written(number: Any) -> bytes:
@@ -106,7 +109,7 @@ class _Mask:
     def _number(self, number: Any) -> Any:
         written = _written(number)
         size = len(written)
-        kept = max((end for end in range(1, size + 1) if (size, written[:end]) in self._shared), default=0)
+        kept = max((len(beginning[1]) for beginning in _beginnings(number) if beginning in self._shared), default=0)
         drawn = written[:kept] + self._rng.randbytes(size - kept)
         if isinstance(number, float):
             return struct.unpack(">d", drawn)[0]

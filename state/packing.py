@@ -20,7 +20,7 @@ COLD_AFTER: Final = 30 * MINUTE
 """Who was not about for longer is compressed: by then a visit is over, and most do not come back the same day."""
 
 DICTIONARY_BYTES: Final = 8192
-SAMPLES: Final = 500
+SAMPLES: Final = 200
 MOST_DICTIONARIES: Final = 5
 
 QUARTER: Final = 15 * MINUTE
@@ -70,12 +70,12 @@ class Packing:
         return marker.to_bytes(1, "big") + plain[1:HEAD_BYTES] + compressed
 
     def wants_samples(self, people: int) -> bool:
-        """Tell whether so many people deserve a new dictionary: at five hundred, and whenever they are eight times as many."""
+        """Tell whether so many people deserve a new dictionary: at two hundred, and whenever they are eight times as many."""
         known = len(self.dictionaries)
         return known < MOST_DICTIONARIES and people >= SAMPLES * 8**known
 
     def learn(self, samples: Iterable[bytes]) -> None:
-        """Make a dictionary out of some packed people, masked; takes some 200 ms. Who is very large is left out."""
+        """Make a dictionary out of some packed people, masked; takes some 60 ms. Who is very large is left out."""
         bodies = (self._body(packed) for packed in samples)
         people = [msgspec.msgpack.decode(body) for body in bodies if len(body) <= _LARGEST_SAMPLE]
         impersonal: list[bytes | bytearray | memoryview] = [

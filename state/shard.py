@@ -26,8 +26,8 @@ from state.wire import Model
 ROUND: Final = 360
 """So many snapshots after a round, an hour at one in ten seconds, the next one begins; it takes as many at most."""
 
-MOST_LIVE: Final = 4_000
-"""More people than these are not kept unpacked: each takes some five kilobytes, and 3 us of the pause at a snapshot."""
+MOST_LIVE: Final = 20_000
+"""More people than these are not kept unpacked in a process: each takes five kilobytes, and 3 us of the pause at a snapshot."""
 
 SLACK: Final = 10_000
 """A round begins at once when the journal holds so many entries more than there are people."""
@@ -50,7 +50,8 @@ class Shard:
 
     `log_time` is the append time of the last record. `live` holds the people who were touched lately, for a look that costs no
     call, and `wakes` says of each of them with something due when to look at them next: at the latest at that time, maybe in
-    vain; `find` and `due` know all. Up to `idle_until` certainly nothing is due.
+    vain; `find` and `due` know all. Up to `idle_until` certainly nothing is due. `most_live` is for whoever has several shards
+    in a process to set.
     """
 
     def __init__(self, partition: int) -> None:
@@ -60,6 +61,7 @@ class Shard:
         self.models: dict[str, Model] = {}
         self.carts_open = 0
         self.live: dict[str, Person] = {}
+        self.most_live = MOST_LIVE
         self.wakes: dict[str, int] = {}
         self._packed: dict[str, bytes] = {}
         self._packing = Packing()
@@ -195,7 +197,7 @@ class Shard:
         are unpacked, pack some of them.
         """
         self._go_round(len(self.live) - self._settled)
-        if len(self.live) > MOST_LIVE:
+        if len(self.live) > self.most_live:
             self._pack_early()
         self._settled = len(self.live)
 
@@ -203,7 +205,7 @@ class Shard:
         """Pack those who came first, unless they came again since the last time."""
         live, before = self.live, self._packed_early_at
         gone = []
-        for key in list(islice(live, MOST_LIVE // 4 + 1)):
+        for key in list(islice(live, self.most_live // 4 + 1)):
             if live[key].touched <= before:
                 gone.append(key)
             else:

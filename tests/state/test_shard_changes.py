@@ -74,6 +74,7 @@ def test_any_changes_rounds_and_restarts_give_the_outputs_of_a_shard_that_never_
 
     journal, fold, found = Chunks(), Fold(Shard(0), Limits()), []
     for start in range(0, len(log), 20):
+        fold.shard.most_live = 30
         found.append(fold.apply(Batch(0, log[start : start + 20], 0)))
         if rng.random() < 0.8:
             fold.shard.settle()
@@ -140,12 +141,10 @@ def test_an_erased_person_is_in_no_chunk_that_counts_after_two_rounds() -> None:
     assert journal.restored().find("default/ann") is None
 
 
-def test_somebody_who_is_erased_and_comes_again_in_one_epoch_is_there_after_a_restart(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_somebody_who_is_erased_and_comes_again_in_one_epoch_is_there_after_a_restart() -> None:
     """Packed early, since many others were about, they were struck out of the changes together with who they had been."""
-    monkeypatch.setattr(shard, "MOST_LIVE", 0)
     fold, journal = Fold(Shard(0), Limits()), Chunks()
+    fold.shard.most_live = 0
     story = [
         sent("page", at(), user="ann"),
         msgspec.json.encode({"type": "delete", "tenant": "default", "userId": "ann"}),
@@ -171,10 +170,10 @@ def test_somebody_who_is_erased_and_comes_again_in_one_epoch_is_there_after_a_re
     assert journal.restored().find("default/other-0") is None
 
 
-def test_of_many_people_those_who_come_again_stay_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_people_those_who_come_again_stay_unpacked() -> None:
     """Packed in the order in which they came, the busiest were packed first, and unpacked at their next event."""
-    monkeypatch.setattr(shard, "MOST_LIVE", 8)
     fold = Fold(Shard(0), Limits())
+    fold.shard.most_live = 8
     for number in range(100):
         now = at(seconds=number)
         both = [sent("page", now, user=who, message_id=f"{who}-{number}") for who in ("ann", f"other-{number}")]
