@@ -7,8 +7,7 @@ twice; a fold ahead of its source, and triggers were lost. So each partition's s
 batch, and its fold and sinks are awoken by it.
 """
 
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -17,26 +16,11 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 _Item = TypeVar("_Item")
 
 
-def _at_once() -> None:
-    """Wait for nothing."""
-
-
-class Answered(StatefulSinkPartition[_Item, Any]):
-    """A partition that does not wait for the answers to what it wrote; its snapshot does."""
-
-    @abstractmethod
-    def listen(self) -> None:
-        """Take in the answers that are there; where there is nothing to write, this is called instead."""
-
-
 class Awoken(FixedPartitionedSink[Sequence[_Item], Any]):
-    """Hands on what a batch led to, all of it at once; nothing, where it led to nothing.
+    """Hands on what a batch led to, all of it at once; nothing, where it led to nothing."""
 
-    Before something is written, `first` is called, which waits for what must be there earlier.
-    """
-
-    def __init__(self, sink: FixedPartitionedSink[_Item, Any], first: Callable[[], None] = _at_once) -> None:
-        self._sink, self._first = sink, first
+    def __init__(self, sink: FixedPartitionedSink[_Item, Any]) -> None:
+        self._sink = sink
 
     def list_parts(self) -> list[str]:
         """Name the sink's partitions."""
@@ -48,21 +32,17 @@ class Awoken(FixedPartitionedSink[Sequence[_Item], Any]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> "_AwokenPartition[_Item]":
         """Open one partition of the sink."""
-        return _AwokenPartition(self._sink.build_part(step_id, for_part, resume_state), self._first)
+        return _AwokenPartition(self._sink.build_part(step_id, for_part, resume_state))
 
 
 class _AwokenPartition(StatefulSinkPartition[Sequence[_Item], Any]):
-    def __init__(self, part: StatefulSinkPartition[_Item, Any], first: Callable[[], None]) -> None:
-        self._part, self._first = part, first
-        self._listen = part.listen if isinstance(part, Answered) else _at_once
+    def __init__(self, part: StatefulSinkPartition[_Item, Any]) -> None:
+        self._part = part
 
     def write_batch(self, values: list[Sequence[_Item]]) -> None:
         items = list(chain.from_iterable(values))
         if items:
-            self._first()
             self._part.write_batch(items)
-        else:
-            self._listen()
 
     def snapshot(self) -> Any:
         return self._part.snapshot()

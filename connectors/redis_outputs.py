@@ -3,15 +3,13 @@
 from typing import Any, Final
 
 import redis
-from bytewax.outputs import FixedPartitionedSink
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from connectors.awoken import Answered
 from connectors.read_back import ReadBack
 from connectors.recorder import Metrics
-from connectors.redis_streams import connect, scan, stream, trim
-from connectors.topics import EVENTS, Buried, Fenced, Wrote, nobody
+from connectors.redis_streams import append, connect, scan, stream, trim
+from connectors.topics import Buried, Fenced, Wrote, nobody
 from state.outputs import Emission, Feedback
-from state.records import partition_of
 from state.wire import encoder
 
 _APPEND_ONCE: Final = """
@@ -31,7 +29,7 @@ class OnceSink(FixedPartitionedSink[Emission | Buried, str]):
     The snapshot is the last position written. On resume, what stands after it is read back and skipped when the replay brings
     it again; until it has brought all, the snapshot stays before the first that is still to come, for the next resume must
     know those too. Every append states which entry it believes to be the last; where another writer came between, it is
-    refused, and this worker ends as the zombie that it is; it learns of that at its next append or snapshot.
+    refused, and this worker ends as the zombie that it is.
 
     What is older than `retention`, in microseconds, is forgotten at snapshots, but nothing after the third-last of them, which
     is surely durable; with 0, somebody else trims the topic.
@@ -59,7 +57,7 @@ class OnceSink(FixedPartitionedSink[Emission | Buried, str]):
         )
 
 
-class _OncePartition(Answered[Emission | Buried]):
+class _OncePartition(StatefulSinkPartition[Emission | Buried, str]):
     def __init__(
         self,
         client: Any,
@@ -78,46 +76,29 @@ class _OncePartition(Answered[Emission | Buried]):
         for last, fields in scan(client, topic, partition, position):
             self._read_back.found(fields[b"id"], self._last)
             self._last = last
-        self._connection = client.connection_pool.get_connection()
-        self._sent: list[Emission | Buried] = []
+        self._append = client.register_script(_APPEND_ONCE)
 
     def write_batch(self, values: list[Emission | Buried]) -> None:
-        """Send what is new; its answer is left for the next time, which needs it."""
         fresh = [item for item in values if not self._read_back.brings(item.id.encode())]
         self._metrics.suppressed(self._topic, len(values) - len(fresh))
         if not fresh:
             return
-        self._hear()
         arguments: list[str | bytes] = [self._last]
         for item in fresh:
             arguments += [item.id, item.value]
-        self._connection.send_command("EVAL", _APPEND_ONCE, 1, self._stream, *arguments)
-        self._sent = fresh
-
-    def listen(self) -> None:
-        if self._sent and self._connection.can_read():
-            self._hear()
-
-    def _hear(self) -> None:
-        """Wait for the answer to what was sent, if it is still to come. Raises Fenced."""
-        if not self._sent:
-            return
-        sent, self._sent = self._sent, []
         try:
-            self._last = self._connection.read_response().decode()
+            self._last = self._append(keys=[self._stream], args=arguments).decode()
         except redis.ResponseError as error:
             if "FENCED" not in str(error):
                 raise
             raise Fenced(f"{self._stream} was written by another worker; this one ends") from error
-        self._wrote(self._partition, sent)
+        self._wrote(self._partition, fresh)
 
     @property
     def position(self) -> str:
-        self._hear()
         return self._last
 
     def snapshot(self) -> str:
-        self._hear()
         safe = self._read_back.safe(self._last)
         self._covered = [*self._covered[-2:], safe]
         if self._retention and len(self._covered) == 3:  # noqa: PLR2004 - the third-last snapshot
@@ -125,8 +106,6 @@ class _OncePartition(Answered[Emission | Buried]):
         return safe
 
     def close(self) -> None:
-        """Hang up: at a graceful stop the last snapshot has heard all, and after a failure nobody waits for more."""
-        self._client.connection_pool.disconnect()
         self._client.close()
 
 
@@ -149,35 +128,18 @@ class FeedbackSink(FixedPartitionedSink[Feedback, None]):
         return _FeedbackPartition(connect(self._url), self._partitions)
 
 
-class _FeedbackPartition(Answered[Feedback]):
+class _FeedbackPartition(StatefulSinkPartition[Feedback, None]):
     def __init__(self, client: Any, partitions: int) -> None:
         self._client, self._partitions = client, partitions
-        self._connection = client.connection_pool.get_connection()
-        self._unheard = 0
 
     def write_batch(self, values: list[Feedback]) -> None:
-        self.snapshot()
-        pack = self._connection.pack_command
-        commands = [
-            part
-            for key, record in values
-            for part in pack(
-                "XADD", stream(EVENTS, partition_of(key, self._partitions)), "*", "v", encoder.encode(record)
-            )
-        ]
-        self._connection.send_packed_command(commands)
-        self._unheard = len(values)
-
-    def listen(self) -> None:
-        if self._unheard and self._connection.can_read():
-            self.snapshot()
+        pipe = self._client.pipeline(transaction=False)
+        for key, record in values:
+            append(pipe, self._partitions, key, encoder.encode(record))
+        pipe.execute()
 
     def snapshot(self) -> None:
-        """Wait for the answers that are still to come."""
-        while self._unheard:
-            self._unheard -= 1
-            self._connection.read_response()
+        return None
 
     def close(self) -> None:
-        self._client.connection_pool.disconnect()
         self._client.close()

@@ -25,7 +25,6 @@ def running(directory: Path, port: int = 0, *, appendfsync: str = "always") -> I
     It appends to a file in `directory`, evicts nothing, and is stopped at the end; on Linux also when its
     parent is killed. With the same directory it comes back with all it had: with `always`
     all that it acknowledged, with `everysec` (four times the rate of single appends) all but up to two seconds.
-    Its file is written anew from 512 MB on: with Redis's 64 MB that is every few seconds under load, and answers wait for it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
@@ -35,7 +34,6 @@ def running(directory: Path, port: int = 0, *, appendfsync: str = "always") -> I
         "dir": str(directory),
         "appendonly": "yes",
         "appendfsync": appendfsync,
-        "auto-aof-rewrite-min-size": "512mb",
         "maxmemory-policy": "noeviction",
         "save": "",
         "logfile": str(directory / "redis.log"),

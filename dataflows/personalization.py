@@ -16,7 +16,7 @@ from connectors.awoken import Awoken
 from connectors.claim import Claim
 from connectors.journal import ShardJournal
 from connectors.pulse import Felt
-from connectors.redis_profiles import ProfilePartitions, ProfileSink
+from connectors.redis_profiles import ProfileSink
 from connectors.settings import Settings
 from connectors.stopping import Stop
 from connectors.telemetry import Telemetry
@@ -40,22 +40,19 @@ def personalization(
         "shard", batches, stop.noted(hosted(limits, settings.flood_share, watch, journal, churn_over(settings)))
     )
 
-    profiles = op.map_value("profiles", folded, lambda outputs: outputs.profiles)
+    profiles = op.flat_map("profiles", folded, lambda keyed: keyed[1].profiles)
     triggers = op.map_value("triggers", folded, lambda outputs: outputs.triggers)
     decisions = op.map_value("decisions", folded, lambda outputs: outputs.decisions)
     examples = op.map_value("examples", folded, lambda outputs: [*map(addressed, outputs.examples)])
     dead_letters = op.map_value("dead_letters", folded, lambda outputs: [*map(buried, outputs.dead_letters)])
     feedback = op.map_value("feedback", folded, lambda outputs: outputs.feedback)
 
-    to_events = transport.feedback(stop)
-    to_profiles = ProfilePartitions(ProfileSink(settings.redis, settings.profile_ttl_seconds, metrics), like=to_events)
-    op.output("to_profiles", profiles, Awoken(to_profiles))
-    # Whoever is told to send an email finds the profile that the trigger was decided by.
-    op.output("to_triggers", triggers, Awoken(transport.once(TRIGGERS, stop, metrics, watch.sent), to_profiles.settle))
+    op.output("to_profiles", profiles, ProfileSink(settings.redis, settings.profile_ttl_seconds, metrics))
+    op.output("to_triggers", triggers, Awoken(transport.once(TRIGGERS, stop, metrics, watch.sent)))
     op.output("to_decisions", decisions, Awoken(transport.once(DECISIONS, stop, metrics, watch.not_sent)))
     op.output("to_examples", examples, Awoken(transport.once(EXAMPLES, stop, metrics)))
     op.output("to_dead_letters", dead_letters, Awoken(transport.dead_letters(stop, metrics)))
-    op.output("to_events", feedback, Awoken(to_events))
+    op.output("to_events", feedback, Awoken(transport.feedback(stop)))
     return flow
 
 
