@@ -159,8 +159,7 @@ class Fold:
         touched[key] = touched.get(key, 0) | changed
         if now - time > self._session_gap:
             out.late += 1
-        device = event.anonymous_id
-        if event.previous_id or (device and (device not in user.visitors or event.type == "identify")):
+        if event.anonymous_id or event.previous_id:
             out.feedback += identity.links_of(user, event, via)
         for take_in in take_ins:
             take_in(user, event, record)

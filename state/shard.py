@@ -39,8 +39,6 @@ _PLAIN: Final = 1
 """The largest first byte of somebody who is not compressed."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-
-
 _snapshot: Final = msgspec.msgpack.Decoder(Snapshot)
 _chunk: Final = msgspec.msgpack.Decoder(Chunk)
 
@@ -50,8 +48,8 @@ class Shard:
 
     `log_time` is the append time of the last record. `live` holds the people who were touched lately, for a look that costs no
     call, and `wakes` says of each of them with something due when to look at them next: at the latest at that time, maybe in
-    vain; `find` and `due` know all. Up to `idle_until` certainly nothing is due. `most_live` is for whoever has several shards
-    in a process to set.
+    vain; `find` and `due` know all. Up to `idle_until` certainly nothing is due; something is for `timers` people. `most_live`
+    is for whoever has several shards in a process to set.
     """
 
     def __init__(self, partition: int) -> None:
@@ -66,7 +64,7 @@ class Shard:
         self._packed: dict[str, bytes] = {}
         self._packing = Packing()
         self._timers = Timers(self.due)
-        self._timed = 0
+        self.timers = 0
         self._calendar = Calendar()
         self.idle_until = NEVER
         self._round: list[str] | None = None
@@ -80,11 +78,6 @@ class Shard:
 
     def __len__(self) -> int:
         return len(self._packed) + len(self.live)
-
-    @property
-    def timers(self) -> int:
-        """Count the people for whom something is due."""
-        return self._timed
 
     def find(self, key: str) -> Person | None:
         """Look a person up, unpacking them if they were not touched since the last snapshot."""
@@ -140,7 +133,7 @@ class Shard:
 
     def forget(self, key: str) -> None:
         """Forget a person and what was due for them; their place in the calendar lapses by itself."""
-        self._timed -= bool(self.due(key))
+        self.timers -= bool(self.due(key))
         self.live.pop(key, None)
         self._packed.pop(key, None)
         self.wakes.pop(key, None)
@@ -158,9 +151,9 @@ class Shard:
         if at is None:
             if known is not None:
                 del self.wakes[key]
-                self._timed -= 1
+                self.timers -= 1
         elif known is None or at < known:
-            self._timed += known is None
+            self.timers += known is None
             self.wakes[key] = at
             idle_until = self._timers.add(key, at)
             if idle_until < self.idle_until:
@@ -178,7 +171,7 @@ class Shard:
             if first is not None:
                 self.find(first[1])
                 del self.wakes[first[1]]
-                self._timed -= 1
+                self.timers -= 1
                 yield first
             elif midnight < horizon:
                 yield midnight, None
@@ -269,7 +262,7 @@ class Shard:
             shard._load(_chunk.decode(chunk))
         is_overgrown = shard._entries > _OVERGROWN * len(shard) + SLACK
         shard._is_journaled = not (is_whole or is_overgrown)
-        shard._timed = shard._timers.fill(shard._packed)
+        shard.timers = shard._timers.fill(shard._packed)
         shard.idle_until = shard._timers.idle_until
         return shard
 
