@@ -212,7 +212,11 @@ def _replayed(path: Path) -> dict[str, bytes]:
     end = max(record.log_time for _, record in logfile.read(path)) + HOUR
     churn, records = churn_over(Settings()), logfile.read(path)
     outputs = replay(records, header.partitions, Limits(), feed_back=False, read_to=end, churn_over=churn)
-    return {item.id: item.value for output in outputs for item in (*output.triggers, *output.decisions)}
+    items = [item for output in outputs for item in (*output.triggers, *output.decisions)]
+    by_id = {item.id: item.value for item in items}
+    if len(by_id) < len(items):  # it would look as if the dataflow had written twice
+        raise RuntimeError(f"{len(items) - len(by_id)} ids stand for more than one output of the replay")
+    return by_id
 
 
 class _Known(msgspec.Struct):

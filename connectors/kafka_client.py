@@ -74,15 +74,9 @@ class Kafka(NamedTuple):
 
         Where the place has expired, it begins with what there is. Raises KafkaRefused where Kafka does not answer.
         """
-        consumer = self.consumer(**{"auto.offset.reset": "earliest", "fetch.wait.max.ms": _AT_THE_END_MILLISECONDS})
-        try:
-            found = consumer.list_topics(place.topic, timeout=DELIVERY_MILLISECONDS / 1000).topics[place.topic]
-        except KafkaException as error:
-            raise said(error.args[0], place.topic) from error
-        if place.partition not in found.partitions:
-            raise KafkaRefused(
-                f"{place.topic} has {len(found.partitions)} partitions; `waxmark topics` says what it needs"
-            )
+        own = {"auto.offset.reset": "earliest", "fetch.wait.max.ms": _AT_THE_END_MILLISECONDS}
+        consumer = self.consumer(**own)
+        require(consumer, place)
         consumer.assign([place])
         return consumer
 
@@ -119,6 +113,16 @@ class Kafka(NamedTuple):
     def admin(self) -> AdminClient:
         """Open a client that creates and describes topics."""
         return _opened(AdminClient, dict(self.properties))
+
+
+def require(client: Any, place: TopicPartition) -> None:
+    """Raise KafkaRefused where a partition is not there, or Kafka does not answer for a minute."""
+    try:
+        found = client.list_topics(place.topic, timeout=DELIVERY_MILLISECONDS / 1000).topics[place.topic]
+    except KafkaException as error:
+        raise said(error.args[0], place.topic) from error
+    if place.partition not in found.partitions:
+        raise KafkaRefused(f"{place.topic} has {len(found.partitions)} partitions; `waxmark topics` says what it needs")
 
 
 def configured(settings: Settings, environment: Mapping[str, str]) -> Kafka:

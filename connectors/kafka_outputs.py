@@ -1,5 +1,6 @@
 """What the dataflow writes to Kafka exactly once: one transactional writer for each partition of a topic."""
 
+import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, Final
@@ -7,7 +8,8 @@ from typing import Any, Final
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from connectors.kafka_client import Kafka, said
+from connectors.kafka_client import Kafka, KafkaRefused, require, said
+from connectors.kafka_ends import Ends
 from connectors.read_back import ReadBack
 from connectors.recorder import Metrics
 from connectors.routing import part_names, routed_keys
@@ -18,6 +20,9 @@ from state.outputs import Emission
 ID: Final = "ce_id"
 TRANSACTION_MILLISECONDS: Final = 60_000
 _THREADS: Final = 16
+_SECONDS: Final = TRANSACTION_MILLISECONDS / 1000
+
+_log: Final = logging.getLogger("waxmark.kafka")
 
 
 class KafkaOnceSink(FixedPartitionedSink[Emission | Buried, int]):
@@ -25,8 +30,11 @@ class KafkaOnceSink(FixedPartitionedSink[Emission | Buried, int]):
 
     Opening a partition fences whoever wrote to it before, then reads back what was written after the snapshot (or from the
     beginning), to skip it when the replay brings it again. Transactions run on threads beside the worker: what comes while
-    one is under way makes up the next, and a snapshot waits for all. It stays before the first entry that was read back and
-    not brought again yet, for the next resume must know that too. Readers must use read_committed.
+    one is under way makes up the next, and a snapshot waits until readers see all of them. It stays before the first entry that
+    was read back and not brought again yet, for the next resume must know that too. Readers must use read_committed.
+
+    What a broker acknowledged and then forgot (see `connectors.kafka_ends`) stops the worker before a snapshot, and is aborted
+    when the partition is opened again: no snapshot is past it, so the replay brings it anew.
     """
 
     def __init__(
@@ -35,6 +43,7 @@ class KafkaOnceSink(FixedPartitionedSink[Emission | Buried, int]):
         self._kafka, self._topic, self._stop, self._metrics, self._wrote = kafka, topic, stop, metrics, wrote
         self._places = {key: partition for partition, key in enumerate(routed_keys(partitions))}
         self._threads = ThreadPoolExecutor(min(len(self._places), _THREADS), thread_name_prefix=topic)
+        self._ends: Ends | None = None
 
     def list_parts(self) -> list[str]:
         """Name the partitions."""
@@ -46,6 +55,7 @@ class KafkaOnceSink(FixedPartitionedSink[Emission | Buried, int]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_OncePartition":  # noqa: ARG002 - theirs
         """Open one partition and read back what was written after the snapshot."""
+        self._ends = self._ends or Ends(self._kafka)
         place = TopicPartition(
             self._kafka.topic(self._topic), int(for_part), OFFSET_BEGINNING if resume_state is None else resume_state
         )
@@ -53,6 +63,7 @@ class KafkaOnceSink(FixedPartitionedSink[Emission | Buried, int]):
             self._kafka,
             place,
             self._threads,
+            self._ends,
             topic=self._topic,
             stop=self._stop,
             metrics=self._metrics,
@@ -68,13 +79,14 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
         kafka: Kafka,
         place: TopicPartition,
         threads: ThreadPoolExecutor,
+        ends: Ends,
         *,
         topic: str,
         stop: Stop,
         metrics: Metrics,
         wrote: Wrote,
     ) -> None:
-        self._kafka, self._place, self._threads = kafka, place, threads
+        self._kafka, self._place, self._threads, self._ends = kafka, place, threads, ends
         self._topic, self._stop, self._metrics, self._wrote = topic, stop, metrics, wrote
         self._where = f"{place.topic}/{place.partition}"
         self._position: int = place.offset
@@ -118,11 +130,28 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
                     "linger.ms": 0,
                 }
             )
-            self._producer.init_transactions(TRANSACTION_MILLISECONDS / 1000)
+            require(self._producer, self._place)
+            self._producer.init_transactions(_SECONDS)
+            self._abort_what_was_forgotten()
         except KafkaException as error:
             raise said(error.args[0], self._where) from error
         self._read_back()
         self._write_waiting()
+
+    def _abort_what_was_forgotten(self) -> None:
+        """End a transaction of ours that the broker takes for complete: by then only such a one can hold readers back."""
+        end = self._ends.written(self._place)
+        if self._ends.visible(self._place) >= end:
+            return
+        _log.warning("a transaction without an end is aborted and written again", extra={"place": self._where})
+        self._producer.begin_transaction()
+        self._producer.produce(
+            self._place.topic, b"", partition=self._place.partition
+        )  # without one there is no marker
+        self._producer.flush(_SECONDS)
+        self._producer.abort_transaction(_SECONDS)
+        if not self._ends.await_visible(self._place, end):
+            raise KafkaRefused(f"{self._where}: a transaction is open there that is not Waxmark's")
 
     def _read_back(self) -> None:
         for messages in self._kafka.read_to_end(self._place):
@@ -148,6 +177,8 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
             self._metrics.suppressed(self._topic, len(values) - len(fresh))
             if fresh:
                 self._write(fresh)
+                if not self._ends.await_visible(self._place, self._position):
+                    raise KafkaRefused(f"{self._where}: Kafka forgot a transaction that it had acknowledged; resume")
                 self._wrote(self._place.partition, fresh)
 
     def _write(self, fresh: list[Emission | Buried]) -> None:
@@ -157,7 +188,7 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
             producer.begin_transaction()
             for item in fresh:
                 self._produce(item)
-            producer.commit_transaction(TRANSACTION_MILLISECONDS / 1000)
+            producer.commit_transaction(_SECONDS)
         except KafkaException as error:
             raise said(error.args[0], self._where) from error
 
