@@ -27,6 +27,15 @@ from state.wire import Model, encoder
 IDLE: Final = timedelta(milliseconds=50)
 
 
+class Labelled(NamedTuple):
+    """An example as it stands in the log: its place, of which the later is the greater, its append time, its JSON."""
+
+    partition: int
+    place: tuple[int, ...]
+    log_time: int
+    value: bytes
+
+
 class Told(NamedTuple):
     """What a learner tells: its report as JSON, and a record of its weights if there are new ones."""
 
@@ -100,7 +109,7 @@ def learning_log(settings: Settings, environment: Mapping[str, str]) -> Learning
     return KafkaLearningLog(configured(settings, environment), settings.partitions)
 
 
-class ExampleSource(FixedPartitionedSource[bytes, str | None]):
+class ExampleSource(FixedPartitionedSource[Labelled, str | None]):
     """The examples of all partitions, as they stand in the log."""
 
     def __init__(self, log: LearningLog, partitions: int, stop: Stop, metrics: Metrics) -> None:
@@ -117,13 +126,13 @@ class ExampleSource(FixedPartitionedSource[bytes, str | None]):
         return _ExamplePartition(look, self._stop, resume_state, partition, self._metrics)
 
 
-class _ExamplePartition(StatefulSourcePartition[bytes, str | None]):
+class _ExamplePartition(StatefulSourcePartition[Labelled, str | None]):
     def __init__(self, look: Look, stop: Stop, position: str | None, partition: int, metrics: Metrics) -> None:
         self._look, self._stop, self._position = look, stop, position
         self._partition, self._metrics = partition, metrics
         self._idle = False
 
-    def next_batch(self) -> list[bytes]:
+    def next_batch(self) -> list[Labelled]:
         if self._stop.requested:
             raise StopIteration
         with self._stop.noting():
@@ -132,7 +141,10 @@ class _ExamplePartition(StatefulSourcePartition[bytes, str | None]):
         self._metrics.looked(self._partition, now=now, log_time=seen[-1].log_time if seen else now, at_end=self._idle)
         if seen:
             self._position = seen[-1].after
-        return [each.value for each in seen]
+        return [
+            Labelled(self._partition, tuple(map(int, each.after.split("-"))), each.log_time, each.value)
+            for each in seen
+        ]
 
     def next_awake(self) -> datetime | None:
         return datetime.now(tz=UTC) + IDLE if self._idle else None

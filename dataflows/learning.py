@@ -1,7 +1,8 @@
 """Learning: labelled examples in; each model learns under its own key; weights out, into every partition of the log.
 
-Run it by `waxmark run learning`, or by `python -m bytewax.run dataflows.learning:flow -r DIRECTORY`. A learner's state is in
-the recovery store with the place up to which the examples were read, so each example is learned exactly once.
+Run it by `waxmark run learning`, or by `python -m bytewax.run dataflows.learning:flow -r DIRECTORY`. A learner's state says up
+to where it has learned each partition: after a crash the engine may resume it further on than the source, from a row of the
+run that died (see `connectors.awoken`), and what the source then brings again is passed over. So an example is learned once.
 """
 
 import atexit
@@ -16,7 +17,7 @@ import msgspec
 from bytewax.dataflow import Dataflow
 from bytewax.operators import StatefulBatchLogic
 
-from connectors.learning_log import ExampleSource, LearningLog, ModelSink, Told, learning_log
+from connectors.learning_log import ExampleSource, Labelled, LearningLog, ModelSink, Told, learning_log
 from connectors.pulse import Felt
 from connectors.recorder import Metrics
 from connectors.settings import Settings
@@ -37,10 +38,15 @@ class _Kept(msgspec.Struct, array_like=True):
     name: str
     version: str
     learner: bytes
+    learned: dict[int, tuple[int, tuple[int, ...]]] = {}
 
 
-class LearnerLogic(StatefulBatchLogic[tuple[str, Example], Told, bytes]):
-    """One model of one tenant. A new one learns from its first example whose it is."""
+class LearnerLogic(StatefulBatchLogic[tuple[str, Example, Labelled], Told, bytes]):
+    """One model of one tenant. A new one learns from its first example whose it is.
+
+    `_learned` has the append time and place of the last example of each partition. What is no later by both was learned; by its
+    place alone it may stand in a topic that was made anew.
+    """
 
     def __init__(
         self, builds: Mapping[str, Build], publishing: Publishing, metrics: Metrics, snapshot: bytes | None
@@ -49,22 +55,28 @@ class LearnerLogic(StatefulBatchLogic[tuple[str, Example], Told, bytes]):
         self._kept = b"" if snapshot is None else snapshot
         self._learner: Learner | None = None
         self._version = ""
+        self._learned: dict[int, tuple[int, tuple[int, ...]]] = {}
         if snapshot is not None:
             kept = msgspec.msgpack.decode(snapshot, type=_Kept)
             if kept.name in builds:
-                self._version = kept.version
+                self._version, self._learned = kept.version, kept.learned
                 self._learner = Learner(kept.tenant, kept.name, builds[kept.name], publishing)
                 self._learner.load(kept.learner)
 
-    def on_batch(self, values: list[tuple[str, Example]]) -> tuple[Iterable[Told], bool]:
+    def on_batch(self, values: list[tuple[str, Example, Labelled]]) -> tuple[Iterable[Told], bool]:
         """Judge and learn; tell when it is time."""
         told = []
         learner = self._learner
         if learner is None:
-            name, first = values[0]
+            name, first, _ = values[0]
             learner = self._learner = Learner(first.tenant, name, self._builds[name], self._publishing)
-        drifts = 0
-        for _, example in values:
+        drifts = count = 0
+        for _, example, (partition, place, log_time, _) in values:
+            last_time, last_place = self._learned.get(partition, (0, ()))
+            if place <= last_place and log_time <= last_time:
+                continue
+            self._learned[partition] = log_time, place
+            count += 1
             learned = learner.learn(example)
             drifts += len(learned.drifted)
             if learned.drifted:
@@ -75,7 +87,7 @@ class LearnerLogic(StatefulBatchLogic[tuple[str, Example], Told, bytes]):
                 summary = report(learner, self._version)
                 told.append(Told(learner.tenant, learner.name, msgspec.json.encode(summary), learned.record))
                 self._metrics.judged(learner.tenant, learner.name, summary.all.log_loss, summary.all.auc)
-        self._metrics.learned(learner.tenant, learner.name, len(values), drifts)
+        self._metrics.learned(learner.tenant, learner.name, count, drifts)
         return told, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
@@ -83,7 +95,8 @@ class LearnerLogic(StatefulBatchLogic[tuple[str, Example], Told, bytes]):
         if self._learner is None:
             return self._kept
         learner = self._learner
-        return msgspec.msgpack.encode(_Kept(learner.tenant, learner.name, self._version, learner.dump()))
+        kept = _Kept(learner.tenant, learner.name, self._version, learner.dump(), self._learned)
+        return msgspec.msgpack.encode(kept)
 
 
 def learning(
@@ -96,17 +109,17 @@ def learning(
 ) -> Dataflow:
     """Wire the dataflow. Step names are the schema of the recovery store: never rename one."""
 
-    def addressed(value: bytes) -> list[tuple[str, tuple[str, Example]]]:
-        example = _example.decode(value)
-        return [(f"{example.tenant}/{name}", (name, example)) for name in builds]
+    def addressed(labelled: Labelled) -> list[tuple[str, tuple[str, Example, Labelled]]]:
+        example = _example.decode(labelled.value)
+        return [(f"{example.tenant}/{name}", (name, example, labelled)) for name in builds]
 
     def learner(snapshot: bytes | None) -> LearnerLogic:
         return LearnerLogic(builds, publishing, telemetry.metrics, snapshot)
 
     flow = Dataflow("learning")
     source = ExampleSource(log, settings.partitions, stop, telemetry.metrics)
-    values = op.input("examples", flow, Felt(source, telemetry.health))
-    examples = op.flat_map("addressed", values, addressed)
+    labelled = op.input("examples", flow, Felt(source, telemetry.health))
+    examples = op.flat_map("addressed", labelled, addressed)
     told = op.stateful_batch("learners", examples, stop.noted(learner))
     op.output("to_log", op.map("told", told, lambda keyed: keyed[1]), ModelSink(log, settings.redis, CHAMPION, _today))
     return flow

@@ -13,11 +13,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from connectors.learning_log import Registry
+from connectors.learning_log import Labelled, Registry
+from connectors.recorder import Metrics
 from connectors.redis_server import free_port
 from connectors.redis_streams import scan, stream
 from connectors.scrape import exposition_sum, fetch
 from connectors.topics import EVENTS, EXAMPLES
+from dataflows.learning import LearnerLogic
 from models import features
 from models.defaults import DEFAULTS
 from models.learner import Learner, Publishing
@@ -157,6 +159,33 @@ def test_each_example_is_learned_exactly_once_over_kills(learning: Learning, cli
         assert {record.version for record in seen} == {record.version for record in records}
         assert seen[-1] == records[-1]
     assert reports(client)["adagrad"].against.keys() == {"ftrl"}
+
+
+def test_a_learner_that_resumes_further_on_than_its_source_learns_nothing_twice() -> None:
+    """The run that died had written the learner's row of its last epoch, and the next one died in that epoch too."""
+    values = [("adagrad", example, Labelled(n % 2, (n,), START + n, b"")) for n, example in enumerate(labelled(40))]
+    in_peace = learner()
+    in_peace.on_batch(values)
+    before = learner()
+    before.on_batch(values[:25])
+    resumed = learner(before.snapshot())
+    resumed.on_batch(values[10:])
+    assert resumed.snapshot() == in_peace.snapshot()
+
+
+def test_examples_of_a_topic_that_was_made_anew_are_learned() -> None:
+    """Its offsets begin at 0 again; its append times do not."""
+    first, second = labelled(2)
+    known = learner()
+    known.on_batch([("adagrad", first, Labelled(0, (7,), START, b""))])
+    before = known.snapshot()
+    known.on_batch([("adagrad", second, Labelled(0, (0,), START + 1, b""))])
+    assert known.snapshot() != before
+
+
+def learner(snapshot: bytes | None = None) -> LearnerLogic:
+    """Build the logic of one model, or restore it."""
+    return LearnerLogic(DEFAULTS, Publishing(), Metrics(enabled=False), snapshot)
 
 
 def test_weights_go_into_every_partition_and_the_first_model_is_made_champion(learning: Learning, client: Any) -> None:
