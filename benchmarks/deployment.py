@@ -19,7 +19,7 @@ import msgspec
 from connectors import kafka_log, logfile
 from connectors.kafka_client import Kafka
 from connectors.kafka_topics import Topics
-from connectors.metrics import LAST_LOOK
+from connectors.metrics import LAST_LOOK, SNAPSHOT_PAUSE
 from connectors.redis_server import free_port
 from connectors.scrape import exposition_sum, fetch
 from connectors.settings import Settings
@@ -166,13 +166,15 @@ class Deployment:
             time.sleep(0.1)
 
     def wait_until_quiet(self, seconds: float = 3.5, limit: float = 90.0) -> None:
-        """Wait until no output has come for longer than any campaign waits."""
-        end, since, before = time.monotonic() + limit, time.monotonic(), -1
+        """Wait until no output has come for longer than any campaign waits, nor is under way: shards were snapshotted twice."""
+        end, since, before, begun = time.monotonic() + limit, time.monotonic(), -1, 0.0
+        pods = self._process is None  # theirs are metrics of their own
         while time.monotonic() < end:
             size = len(self.read(TRIGGERS)) + len(self.read(DECISIONS))
-            if size != before:
-                since, before = time.monotonic(), size
-            elif size and time.monotonic() - since > seconds:
+            snapshots = self.metric(f"{SNAPSHOT_PAUSE.name}_count")
+            if size != before or snapshots < begun:
+                since, before, begun = time.monotonic(), size, snapshots
+            elif size and time.monotonic() - since > seconds and (pods or snapshots >= begun + 2 * self.partitions):
                 return
             time.sleep(0.3)
         raise TimeoutError(f"the dataflow did not come to rest: {self.log()[-3000:]}")

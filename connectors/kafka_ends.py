@@ -7,16 +7,17 @@ comes to light late, beside its own repetition, or is lost. So here a commit cou
 """
 
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 from confluent_kafka import KafkaException, TopicPartition
 
 from connectors.kafka_client import DELIVERY_MILLISECONDS, Kafka, KafkaRefused
 
-PATIENCE: Final = 10.0
-"""Seconds of a broker that answers; markers otherwise follow within milliseconds, or once the partition has a leader again."""
+PATIENCE: Final = DELIVERY_MILLISECONDS / 1000
+"""Seconds for which a marker may take: milliseconds as a rule, but until a coordinator that died is replaced, ten and more."""
 
-_ANSWER_SECONDS: Final = 1.0
+_FIRST_ANSWER, _LONGEST_ANSWER = 0.5, 16.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 
@@ -30,7 +31,7 @@ class Ends:
         self._stable, self._all = kafka.consumer(), kafka.consumer(**{"isolation.level": "read_uncommitted"})
 
     def visible(self, place: TopicPartition) -> int:
-        """Say before which offset readers with read_committed see everything."""
+        """Say before which offset no transaction is open: readers with read_committed see what is there, or it was aborted."""
         return _end(self._stable, place)
 
     def written(self, place: TopicPartition) -> int:
@@ -38,28 +39,36 @@ class Ends:
         return _end(self._all, place)
 
     def await_visible(self, place: TopicPartition, end: int) -> bool:
-        """Wait until readers see all before `end`; tell whether they do. Time in which no broker answers does not count."""
-        waited, pause = 0.0, _FIRST_PAUSE
+        """Wait until nothing is open before `end`; tell whether that came about."""
+        deadline, pause = time.monotonic() + PATIENCE, _FIRST_PAUSE
         while self.visible(place) < end:
-            if waited > PATIENCE:
+            if time.monotonic() > deadline:
                 return False
             time.sleep(pause)
-            waited += pause
             pause = min(2 * pause, _LONGEST_PAUSE)
         return True
 
 
 def _end(consumer: Any, place: TopicPartition) -> int:
-    deadline = time.monotonic() + DELIVERY_MILLISECONDS / 1000
+    """Ask the leader.
+
+    A leader that is gone stays in the client's memory for a quarter of an hour, and each question waits for it in vain: so the
+    first one does not wait for long, and after it the client is made to look for the topic's leaders.
+    """
+    deadline, patience = time.monotonic() + DELIVERY_MILLISECONDS / 1000, _FIRST_ANSWER
+    consumer.poll(0)  # lets its log lines out
     while True:
         try:
-            found: tuple[int, int] | None = consumer.get_watermark_offsets(place, _ANSWER_SECONDS)
+            _, end = consumer.get_watermark_offsets(place, patience)
         except KafkaException as error:
-            why = error.args[0].str()
+            if time.monotonic() > deadline:
+                why = error.args[0].str()
+                raise KafkaRefused(
+                    f"{place.topic}/{place.partition}: Kafka does not say where it ends: {why}"
+                ) from error
         else:
-            if found is not None:
-                return found[1]
-            why = "no answer"
-        if time.monotonic() > deadline:
-            raise KafkaRefused(f"{place.topic}/{place.partition}: Kafka does not say where it ends: {why}")
+            return int(end)
+        with suppress(KafkaException):
+            consumer.list_topics(place.topic, timeout=patience)
+        patience = min(2 * patience, _LONGEST_ANSWER)
         time.sleep(_LONGEST_PAUSE)

@@ -7,7 +7,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import KafkaError
 
 from connectors.kafka_client import DELIVERY_MILLISECONDS, Kafka, KafkaRefused, said
-from connectors.kafka_outputs import ID
+from connectors.kafka_transactions import ID
 from connectors.routing import part_names, routed_keys
 from connectors.stopping import Stop
 from connectors.topics import Buried

@@ -1,15 +1,15 @@
 """What the dataflow writes to Kafka exactly once: one transactional writer for each partition of a topic."""
 
-import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
-from connectors.kafka_client import Kafka, KafkaRefused, require, said
+from connectors.kafka_client import Kafka
 from connectors.kafka_ends import Ends
+from connectors.kafka_transactions import Transactions
 from connectors.read_back import ReadBack
 from connectors.recorder import Metrics
 from connectors.routing import part_names, routed_keys
@@ -17,12 +17,7 @@ from connectors.stopping import Stop
 from connectors.topics import Buried, Wrote, nobody
 from state.outputs import Emission
 
-ID: Final = "ce_id"
-TRANSACTION_MILLISECONDS: Final = 60_000
 _THREADS: Final = 16
-_SECONDS: Final = TRANSACTION_MILLISECONDS / 1000
-
-_log: Final = logging.getLogger("waxmark.kafka")
 
 
 class KafkaOnceSink(FixedPartitionedSink[Emission | Buried, int]):
@@ -32,9 +27,6 @@ class KafkaOnceSink(FixedPartitionedSink[Emission | Buried, int]):
     beginning), to skip it when the replay brings it again. Transactions run on threads beside the worker: what comes while
     one is under way makes up the next, and a snapshot waits until readers see all of them. It stays before the first entry that
     was read back and not brought again yet, for the next resume must know that too. Readers must use read_committed.
-
-    What a broker acknowledged and then forgot (see `connectors.kafka_ends`) stops the worker before a snapshot, and is aborted
-    when the partition is opened again: no snapshot is past it, so the replay brings it anew.
     """
 
     def __init__(
@@ -44,6 +36,7 @@ class KafkaOnceSink(FixedPartitionedSink[Emission | Buried, int]):
         self._places = {key: partition for partition, key in enumerate(routed_keys(partitions))}
         self._threads = ThreadPoolExecutor(min(len(self._places), _THREADS), thread_name_prefix=topic)
         self._ends: Ends | None = None
+        self._opening = Lock()
 
     def list_parts(self) -> list[str]:
         """Name the partitions."""
@@ -55,15 +48,15 @@ class KafkaOnceSink(FixedPartitionedSink[Emission | Buried, int]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_OncePartition":  # noqa: ARG002 - theirs
         """Open one partition and read back what was written after the snapshot."""
-        self._ends = self._ends or Ends(self._kafka)
-        place = TopicPartition(
-            self._kafka.topic(self._topic), int(for_part), OFFSET_BEGINNING if resume_state is None else resume_state
-        )
+        with self._opening:
+            self._ends = self._ends or Ends(self._kafka)
+        offset = OFFSET_BEGINNING if resume_state is None else resume_state
+        place = TopicPartition(self._kafka.topic(self._topic), int(for_part), offset)
+        transactions = Transactions(self._kafka, self._ends, place, self._topic)
         return _OncePartition(
-            self._kafka,
-            place,
+            transactions,
+            int(for_part),
             self._threads,
-            self._ends,
             topic=self._topic,
             stop=self._stop,
             metrics=self._metrics,
@@ -76,22 +69,18 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
 
     def __init__(
         self,
-        kafka: Kafka,
-        place: TopicPartition,
+        transactions: Transactions,
+        partition: int,
         threads: ThreadPoolExecutor,
-        ends: Ends,
         *,
         topic: str,
         stop: Stop,
         metrics: Metrics,
         wrote: Wrote,
     ) -> None:
-        self._kafka, self._place, self._threads, self._ends = kafka, place, threads, ends
+        self._transactions, self._partition, self._threads = transactions, partition, threads
         self._topic, self._stop, self._metrics, self._wrote = topic, stop, metrics, wrote
-        self._where = f"{place.topic}/{place.partition}"
-        self._position: int = place.offset
         self._known = ReadBack[int]()
-        self._producer: Any = None
         self._waiting: list[Emission | Buried] = []
         self._lock = Lock()
         self._busy = True
@@ -109,11 +98,11 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
 
     @property
     def position(self) -> str:
-        return str(self._position)
+        return str(self._transactions.position)
 
     def snapshot(self) -> int:
         self._settle()
-        return self._known.safe(self._position)
+        return self._known.safe(self._transactions.position)
 
     def _settle(self) -> None:
         """Wait for what is under way; raise what went wrong in it."""
@@ -121,50 +110,9 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
             self._work.result()
 
     def _open(self) -> None:
-        try:
-            self._producer = self._kafka.producer(
-                **{
-                    "transactional.id": f"{self._where}",
-                    "transaction.timeout.ms": TRANSACTION_MILLISECONDS,
-                    "delivery.timeout.ms": TRANSACTION_MILLISECONDS,
-                    "linger.ms": 0,
-                }
-            )
-            require(self._producer, self._place)
-            self._producer.init_transactions(_SECONDS)
-            self._abort_what_was_forgotten()
-        except KafkaException as error:
-            raise said(error.args[0], self._where) from error
-        self._read_back()
+        for id_, offset in self._transactions.open():
+            self._known.found(id_, offset)
         self._write_waiting()
-
-    def _abort_what_was_forgotten(self) -> None:
-        """End a transaction of ours that the broker takes for complete: by then only such a one can hold readers back."""
-        end = self._ends.written(self._place)
-        if self._ends.visible(self._place) >= end:
-            return
-        _log.warning("a transaction without an end is aborted and written again", extra={"place": self._where})
-        self._producer.begin_transaction()
-        self._producer.produce(
-            self._place.topic, b"", partition=self._place.partition
-        )  # without one there is no marker
-        self._producer.flush(_SECONDS)
-        self._producer.abort_transaction(_SECONDS)
-        if not self._ends.await_visible(self._place, end):
-            raise KafkaRefused(f"{self._where}: a transaction is open there that is not Waxmark's")
-
-    def _read_back(self) -> None:
-        for messages in self._kafka.read_to_end(self._place):
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    for name, value in message.headers() or ():
-                        if name == ID:
-                            self._known.found(value, message.offset())
-                elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-                    raise said(error, self._where)
-                else:
-                    self._position = message.offset()
 
     def _write_waiting(self) -> None:
         while True:
@@ -176,46 +124,5 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
             fresh = [item for item in values if not self._known.brings(item.id.encode())]
             self._metrics.suppressed(self._topic, len(values) - len(fresh))
             if fresh:
-                self._write(fresh)
-                if not self._ends.await_visible(self._place, self._position):
-                    raise KafkaRefused(f"{self._where}: Kafka forgot a transaction that it had acknowledged; resume")
-                self._wrote(self._place.partition, fresh)
-
-    def _write(self, fresh: list[Emission | Buried]) -> None:
-        """Write in one transaction: all or nothing."""
-        producer = self._producer
-        try:
-            producer.begin_transaction()
-            for item in fresh:
-                self._produce(item)
-            producer.commit_transaction(_SECONDS)
-        except KafkaException as error:
-            raise said(error.args[0], self._where) from error
-
-    def _produce(self, item: Emission | Buried) -> None:
-        headers: list[tuple[str, str | bytes | None]] = [
-            (ID, item.id),
-            ("ce_specversion", "1.0"),
-            ("ce_type", f"waxmark.{self._topic}"),
-            ("ce_source", self._where),
-            ("content-type", "application/json"),
-        ]
-        if isinstance(item, Emission) and item.traceparent is not None:
-            headers.append(("traceparent", item.traceparent))
-        while True:
-            try:
-                self._producer.produce(
-                    self._place.topic,
-                    item.value,
-                    partition=self._place.partition,
-                    headers=headers,
-                    on_delivery=self._delivered,
-                )
-            except BufferError:
-                self._producer.poll(0.1)
-            else:
-                return
-
-    def _delivered(self, error: KafkaError | None, message: Any) -> None:
-        if error is None:
-            self._position = max(self._position, message.offset() + 1)
+                self._transactions.write(fresh)
+                self._wrote(self._partition, fresh)

@@ -259,19 +259,26 @@ class _Interrupted:
 
 
 def test_a_commit_that_the_broker_forgets_is_in_no_snapshot_and_is_written_again_once(
-    broker: Brokers, kafka: Kafka, sink: OpenSink, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    given_kafka: str | None,
+    request: pytest.FixtureRequest,
+    kafka: Kafka,
+    sink: OpenSink,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Kafka 4.3.1 acknowledges, dies, and takes the transaction for complete with no marker in the partition (KAFKA-20734).
 
     Its entries lay behind the last stable offset, where the read-back did not see them; the next commit brought both them and
     their repetition to light. In 440 kills under load it came about twice. A broker that forgets nothing passes as well.
     """
+    if given_kafka:
+        pytest.skip("the broker that was given is not ours to kill")
     monkeypatch.setattr(kafka_ends, "PATIENCE", 3.0)
     first = sink()
     first.write_batch([Buried("a", b"1")])
     position = first.snapshot()
     forgetful = Forgetful(*kafka)
-    forgetful.brokers = broker
+    forgetful.brokers = request.getfixturevalue("broker")
     whole = KafkaOnceSink(forgetful, PARTITIONS, TRIGGERS, Stop(), Metrics(enabled=False))
     second = whole.build_part("to_triggers", "0", position)
     second.write_batch([Buried("b", b"2"), Buried("c", b"3")])
@@ -279,27 +286,28 @@ def test_a_commit_that_the_broker_forgets_is_in_no_snapshot_and_is_written_again
     try:
         second.snapshot()
     except KafkaRefused as error:
-        assert "forgot a transaction" in str(error)  # noqa: PT017 - a broker without the fault raises nothing
+        assert "readers do not see it" in str(error)  # noqa: PT017 - a broker without the fault raises nothing
         forgot = True
     third = sink(position)
     third.write_batch([Buried("b", b"2"), Buried("c", b"3"), Buried("d", b"4")])
     assert third.snapshot() > position
     assert written(kafka) == [b"1", b"2", b"3", b"4"]
-    assert forgot == ("a transaction without an end is aborted" in caplog.text)
+    assert forgot or "a transaction without an end is aborted" not in caplog.text
 
 
 def test_a_transaction_of_somebody_elses_is_not_taken_for_a_forgotten_one(
     kafka: Kafka, sink: OpenSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody but Waxmark may write to its topics in transactions: they would hold its readers back."""
-    monkeypatch.setattr(kafka_ends, "PATIENCE", 0.5)
     stranger = kafka.producer(**{"transactional.id": f"{kafka.prefix}-stranger"})
     stranger.init_transactions(30)
     stranger.begin_transaction()
     stranger.produce(kafka.topic(TRIGGERS), b"theirs", partition=0)
     assert stranger.flush(10) == 0
-    with pytest.raises(KafkaRefused, match="not Waxmark's"):
-        sink().snapshot()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(kafka_ends, "PATIENCE", 0.5)
+        with pytest.raises(KafkaRefused, match="somebody else"):
+            sink().snapshot()
     stranger.abort_transaction(30)
     ours = sink()
     ours.write_batch([Buried("a", b"1")])
