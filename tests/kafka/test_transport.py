@@ -26,7 +26,6 @@ from connectors.topics import DEAD_LETTERS, EVENTS, TRIGGERS, Buried, Fenced
 from state.outputs import Feedback
 from state.records import Record, partition_of
 from state.wire import Link
-from tests.kafka.broker import Brokers
 
 PARTITIONS = 2
 KEYS = routed_keys(PARTITIONS)
@@ -229,70 +228,6 @@ def test_a_lost_recovery_store_repeats_nothing(kafka: Kafka, sink: OpenSink) -> 
     anew.write_batch([Buried("a", b"1"), Buried("b", b"2"), Buried("c", b"3")])
     anew.snapshot()
     assert written(kafka) == [b"1", b"2", b"3"]
-
-
-class Forgetful(Kafka):
-    """A Kafka whose broker is killed in the moment in which it has acknowledged a commit, and comes back."""
-
-    brokers: Brokers
-
-    def producer(self, **own: Any) -> Any:
-        """Open a producer like any other, but for the end of its first transaction."""
-        return _Interrupted(super().producer(**own), self.brokers)
-
-
-class _Interrupted:
-    def __init__(self, producer: Any, brokers: Brokers) -> None:
-        self._producer, self._brokers = producer, brokers
-        self._is_over = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._producer, name)
-
-    def commit_transaction(self, timeout: float) -> None:
-        self._producer.commit_transaction(timeout)
-        if not self._is_over:
-            self._is_over = True
-            self._brokers.kill()
-            self._brokers.start()
-            self._brokers.wait()
-
-
-def test_a_commit_that_the_broker_forgets_is_in_no_snapshot_and_is_written_again_once(
-    given_kafka: str | None,
-    request: pytest.FixtureRequest,
-    kafka: Kafka,
-    sink: OpenSink,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Kafka 4.3.1 acknowledges, dies, and takes the transaction for complete with no marker in the partition (KAFKA-20734).
-
-    Its entries lay behind the last stable offset, where the read-back did not see them; the next commit brought both them and
-    their repetition to light. In 440 kills under load it came about twice. A broker that forgets nothing passes as well.
-    """
-    if given_kafka:
-        pytest.skip("the broker that was given is not ours to kill")
-    monkeypatch.setattr(kafka_ends, "PATIENCE", 3.0)
-    first = sink()
-    first.write_batch([Buried("a", b"1")])
-    position = first.snapshot()
-    forgetful = Forgetful(*kafka)
-    forgetful.brokers = request.getfixturevalue("broker")
-    whole = KafkaOnceSink(forgetful, PARTITIONS, TRIGGERS, Stop(), Metrics(enabled=False))
-    second = whole.build_part("to_triggers", "0", position)
-    second.write_batch([Buried("b", b"2"), Buried("c", b"3")])
-    forgot = False
-    try:
-        second.snapshot()
-    except KafkaRefused as error:
-        assert "readers do not see it" in str(error)  # noqa: PT017 - a broker without the fault raises nothing
-        forgot = True
-    third = sink(position)
-    third.write_batch([Buried("b", b"2"), Buried("c", b"3"), Buried("d", b"4")])
-    assert third.snapshot() > position
-    assert written(kafka) == [b"1", b"2", b"3", b"4"]
-    assert forgot or "a transaction without an end is aborted" not in caplog.text
 
 
 def test_a_transaction_of_somebody_elses_is_not_taken_for_a_forgotten_one(
