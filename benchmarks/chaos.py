@@ -82,8 +82,8 @@ def main() -> None:
     with redis_server.running(folder / "redis") as redis, running(folder / "kafka") as brokers:
         deployment = Deployment(brokers.bootstrap, redis, folder / "run", "chaos")
         done = chaos(brokers, deployment, kills, seed=1, broker_every=10)
-        repeated = deployment.repeated()
-    verdict = done.verdict
+        verdict = done.verdict
+        repeated = [] if verdict.holds else deployment.repeated()
     print(f"{done.kills} processes and {done.broker_kills} brokers killed in {time.monotonic() - began:.0f} s")
     print(f"{verdict.records} records; {verdict.triggers} triggers and {verdict.decisions} decisions in Kafka")
     print(f"lost {verdict.lost}, twice {verdict.twice}, different {verdict.different}")

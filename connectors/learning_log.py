@@ -27,13 +27,12 @@ from state.wire import Model, encoder
 IDLE: Final = timedelta(milliseconds=50)
 
 
-class Labelled(NamedTuple):
-    """An example as it stands in the log: its place, of which the later is the greater, its append time, its JSON."""
+class At(NamedTuple):
+    """Where in the log an example stands, a later place being the greater, and when it was appended."""
 
     partition: int
     place: tuple[int, ...]
     log_time: int
-    value: bytes
 
 
 class Told(NamedTuple):
@@ -109,7 +108,7 @@ def learning_log(settings: Settings, environment: Mapping[str, str]) -> Learning
     return KafkaLearningLog(configured(settings, environment), settings.partitions)
 
 
-class ExampleSource(FixedPartitionedSource[Labelled, str | None]):
+class ExampleSource(FixedPartitionedSource[tuple[At, bytes], str | None]):
     """The examples of all partitions, as they stand in the log."""
 
     def __init__(self, log: LearningLog, partitions: int, stop: Stop, metrics: Metrics) -> None:
@@ -126,13 +125,13 @@ class ExampleSource(FixedPartitionedSource[Labelled, str | None]):
         return _ExamplePartition(look, self._stop, resume_state, partition, self._metrics)
 
 
-class _ExamplePartition(StatefulSourcePartition[Labelled, str | None]):
+class _ExamplePartition(StatefulSourcePartition[tuple[At, bytes], str | None]):
     def __init__(self, look: Look, stop: Stop, position: str | None, partition: int, metrics: Metrics) -> None:
         self._look, self._stop, self._position = look, stop, position
         self._partition, self._metrics = partition, metrics
         self._idle = False
 
-    def next_batch(self) -> list[Labelled]:
+    def next_batch(self) -> list[tuple[At, bytes]]:
         if self._stop.requested:
             raise StopIteration
         with self._stop.noting():
@@ -142,8 +141,7 @@ class _ExamplePartition(StatefulSourcePartition[Labelled, str | None]):
         if seen:
             self._position = seen[-1].after
         return [
-            Labelled(self._partition, tuple(map(int, each.after.split("-"))), each.log_time, each.value)
-            for each in seen
+            (At(self._partition, tuple(map(int, each.after.split("-"))), each.log_time), each.value) for each in seen
         ]
 
     def next_awake(self) -> datetime | None:

@@ -17,7 +17,7 @@ import msgspec
 from bytewax.dataflow import Dataflow
 from bytewax.operators import StatefulBatchLogic
 
-from connectors.learning_log import ExampleSource, Labelled, LearningLog, ModelSink, Told, learning_log
+from connectors.learning_log import At, ExampleSource, LearningLog, ModelSink, Told, learning_log
 from connectors.pulse import Felt
 from connectors.recorder import Metrics
 from connectors.settings import Settings
@@ -41,7 +41,7 @@ class _Kept(msgspec.Struct, array_like=True):
     learned: dict[int, tuple[int, tuple[int, ...]]] = {}
 
 
-class LearnerLogic(StatefulBatchLogic[tuple[str, Example, Labelled], Told, bytes]):
+class LearnerLogic(StatefulBatchLogic[tuple[str, Example, At], Told, bytes]):
     """One model of one tenant. A new one learns from its first example whose it is.
 
     `_learned` has the append time and place of the last example of each partition. What is no later by both was learned; by its
@@ -63,7 +63,7 @@ class LearnerLogic(StatefulBatchLogic[tuple[str, Example, Labelled], Told, bytes
                 self._learner = Learner(kept.tenant, kept.name, builds[kept.name], publishing)
                 self._learner.load(kept.learner)
 
-    def on_batch(self, values: list[tuple[str, Example, Labelled]]) -> tuple[Iterable[Told], bool]:
+    def on_batch(self, values: list[tuple[str, Example, At]]) -> tuple[Iterable[Told], bool]:
         """Judge and learn; tell when it is time."""
         told = []
         learner = self._learner
@@ -71,7 +71,7 @@ class LearnerLogic(StatefulBatchLogic[tuple[str, Example, Labelled], Told, bytes
             name, first, _ = values[0]
             learner = self._learner = Learner(first.tenant, name, self._builds[name], self._publishing)
         drifts = count = 0
-        for _, example, (partition, place, log_time, _) in values:
+        for _, example, (partition, place, log_time) in values:
             last_time, last_place = self._learned.get(partition, (0, ()))
             if place <= last_place and log_time <= last_time:
                 continue
@@ -109,9 +109,10 @@ def learning(
 ) -> Dataflow:
     """Wire the dataflow. Step names are the schema of the recovery store: never rename one."""
 
-    def addressed(labelled: Labelled) -> list[tuple[str, tuple[str, Example, Labelled]]]:
-        example = _example.decode(labelled.value)
-        return [(f"{example.tenant}/{name}", (name, example, labelled)) for name in builds]
+    def addressed(labelled: tuple[At, bytes]) -> list[tuple[str, tuple[str, Example, At]]]:
+        at, value = labelled
+        example = _example.decode(value)
+        return [(f"{example.tenant}/{name}", (name, example, at)) for name in builds]
 
     def learner(snapshot: bytes | None) -> LearnerLogic:
         return LearnerLogic(builds, publishing, telemetry.metrics, snapshot)

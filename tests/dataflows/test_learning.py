@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from connectors.learning_log import Labelled, Registry
+from connectors.learning_log import At, Registry
 from connectors.recorder import Metrics
 from connectors.redis_server import free_port
 from connectors.redis_streams import scan, stream
@@ -163,7 +163,7 @@ def test_each_example_is_learned_exactly_once_over_kills(learning: Learning, cli
 
 def test_a_learner_that_resumes_further_on_than_its_source_learns_nothing_twice() -> None:
     """The run that died had written the learner's row of its last epoch, and the next one died in that epoch too."""
-    values = [("adagrad", example, Labelled(n % 2, (n,), START + n, b"")) for n, example in enumerate(labelled(40))]
+    values = [("adagrad", example, At(n % 2, (n,), START + n)) for n, example in enumerate(labelled(40))]
     in_peace = learner()
     in_peace.on_batch(values)
     before = learner()
@@ -177,9 +177,9 @@ def test_examples_of_a_topic_that_was_made_anew_are_learned() -> None:
     """Its offsets begin at 0 again; its append times do not."""
     first, second = labelled(2)
     known = learner()
-    known.on_batch([("adagrad", first, Labelled(0, (7,), START, b""))])
+    known.on_batch([("adagrad", first, At(0, (7,), START))])
     before = known.snapshot()
-    known.on_batch([("adagrad", second, Labelled(0, (0,), START + 1, b""))])
+    known.on_batch([("adagrad", second, At(0, (0,), START + 1))])
     assert known.snapshot() != before
 
 
