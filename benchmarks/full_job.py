@@ -4,8 +4,9 @@ Identity, all machines, a champion's churn scores, the campaigns of campaigns.ya
 and decisions exactly once, a snapshot every ten seconds, metrics. From Redis Streams one process; from Kafka one, and two.
 
 CPU is that of the worker's process tree, not Redis's and not Kafka's. Each run is of the whole log and of a third; the
-difference leaves the start out. The parts are measured inside one process, in the same way; what snapshots and telemetry cost
-is the difference to workers without them, and the engine is what is then left.
+difference leaves the start out. The parts are measured inside one process, in the same way, over the same Redis, and right
+after each run of a worker, since machines have slower and faster hours; what snapshots and telemetry cost is the difference to
+workers without them, and the engine is what is then left.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from typing import Final
 
 from benchmarks.document import put, table
 from benchmarks.job_log import Day, of_peers, of_shop
-from benchmarks.job_parts import parts, steps
+from benchmarks.job_parts import Steps, parts, steps
 from benchmarks.job_run import NotSane, Run, Setup, filled_redis, in_redis, over_kafka, over_redis
 from connectors.redis_server import free_port
 from tests.kafka.broker import Brokers, NoKafka, running
@@ -65,8 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
         flush=True,
     )
     with broker(wanted=not options.no_kafka) as brokers:
-        pairs = measured(third, whole, options.runs, brokers)
-    broken = broken_down(third, whole, options.runs, pairs)
+        pairs, taken = measured(third, whole, options.runs, brokers)
+    broken = broken_down(len(whole.sent) - len(third.sent), taken, pairs)
     judged = report(pairs, broken)
     kept = {
         "traffic": options.traffic,
@@ -98,33 +99,46 @@ def broker(*, wanted: bool) -> Iterator[Brokers | None]:
         yield brokers
 
 
-def measured(third: Day, whole: Day, runs: int, brokers: Brokers | None) -> Pairs:
-    """Run all setups in turn, so often. Raises NotSane."""
+def measured(third: Day, whole: Day, runs: int, brokers: Brokers | None) -> tuple[Pairs, list[tuple[Steps, Steps]]]:
+    """Run all setups in turn, so often, and the parts of each run over Redis right after it. Raises NotSane."""
     pairs: Pairs = {}
-    for number in range(runs):
-        for setup in (REDIS, NO_SNAPSHOTS, BARE, *((ONE, TWO) if brokers else ())):
-            both = [_ran(day, setup, brokers, number) for day in (third, whole)]
-            if both[0].triggers >= both[1].triggers:
-                raise NotSane(f"{setup.name}: a third of the log brought as many triggers as the whole: {both}")
-            pairs.setdefault(setup.name, []).append((both[0], both[1]))
-            print(f"{setup.name:34} {_said(pairs[setup.name][-1:])}; load {os.getloadavg()[0]:.1f}", flush=True)
-    return pairs
-
-
-def _ran(day: Day, setup: Setup, brokers: Brokers | None, number: int) -> Run:
-    if brokers is None or not setup.kafka:
-        return over_redis(day, setup)
-    return over_kafka(brokers.bootstrap, f"job-{number}-{setup.workers}-{len(day.sent)}-{free_port()}", day, setup)
-
-
-def broken_down(third: Day, whole: Day, runs: int, pairs: Pairs) -> dict[str, float]:
-    """Say what each part costs, in CPU microseconds an event: they add up to the worker over Redis Streams at its lowest."""
     taken = []
-    for day in (third, whole):
-        with filled_redis(day) as (folder, url):
-            in_redis(day, REDIS, folder, url)  # what it feeds back belongs to the log
-            taken.append(steps(url, runs))
-    found = parts(taken[0], taken[1], len(whole.sent) - len(third.sent))
+    for number in range(runs):
+        (first, its_steps), (second, all_steps) = (_with_steps(day) for day in (third, whole))
+        _keep(pairs, REDIS, (first, second))
+        taken.append((its_steps, all_steps))
+        for setup in (NO_SNAPSHOTS, BARE):
+            _keep(pairs, setup, (over_redis(third, setup), over_redis(whole, setup)))
+        if brokers is not None:
+            for setup in (ONE, TWO):
+                prefix = f"job-{number}-{setup.workers}-{free_port()}"
+                first, second = (
+                    over_kafka(brokers.bootstrap, f"{prefix}-{len(day.sent)}", day, setup) for day in (third, whole)
+                )
+                _keep(pairs, setup, (first, second))
+    return pairs, taken
+
+
+def _with_steps(day: Day) -> tuple[Run, Steps]:
+    """Run a worker over a day, then the parts, over what it fed back too: that belongs to the log."""
+    with filled_redis(day) as (folder, url):
+        return in_redis(day, REDIS, folder, url), steps(url)
+
+
+def _keep(pairs: Pairs, setup: Setup, both: tuple[Run, Run]) -> None:
+    if both[0].triggers >= both[1].triggers:
+        raise NotSane(f"{setup.name}: a third of the log brought as many triggers as the whole: {both}")
+    pairs.setdefault(setup.name, []).append(both)
+    print(f"{setup.name:34} {_said([both])}; load {os.getloadavg()[0]:.1f}", flush=True)
+
+
+def broken_down(events: int, taken: list[tuple[Steps, Steps]], pairs: Pairs) -> dict[str, float]:
+    """Say what each part costs, in CPU microseconds an event: they add up to the worker over Redis Streams at its lowest.
+
+    Of each step the lowest counts too, since what else runs only adds; `events` is by how many the two logs differ.
+    """
+    third, whole = (Steps(*map(min, zip(*(pair[n] for pair in taken), strict=True))) for n in (0, 1))
+    found = parts(third, whole, events)
     full, no_snapshots, bare = (_lowest(pairs[setup.name]) for setup in (REDIS, NO_SNAPSHOTS, BARE))
     found["snapshots"] = full - no_snapshots
     found["telemetry"] = no_snapshots - bare

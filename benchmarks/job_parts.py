@@ -55,9 +55,9 @@ class Steps(NamedTuple):
     sinks: float
 
 
-def steps(url: str, runs: int) -> Steps:
+def steps(url: str) -> Steps:
     """Measure in a process of its own, which is as small as a worker; see `measured`."""
-    command = [sys.executable, "-m", "benchmarks.job_parts", url, str(runs)]
+    command = [sys.executable, "-m", "benchmarks.job_parts", url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the parts were not measured: {done.stderr[-3000:]}")
@@ -80,33 +80,24 @@ def parts(third: Steps, whole: Steps, events: int) -> dict[str, float]:
     }
 
 
-def measured(url: str, runs: int) -> Steps:
-    """Measure so often over the log in a Redis; the lowest of each step, since what else runs only adds.
-
-    What is written goes into the second database of that Redis, which is emptied.
-    """
+def measured(url: str) -> Steps:
+    """Measure over the log in a Redis. What is written goes into the second database of that Redis, which is emptied."""
     garbage.calm()
-    share = _share(profile.__file__, fold.__file__, lambda: _folded(_Log(url, CampaignsInForce, Model), plain))
-    found = []
-    for _ in range(runs):
-        log = _Log(url)
-        for batch in log:
-            log.time("decode", lambda batch=batch: [decode(r.value, r.log_time) for r in batch.records])  # type: ignore[misc]
-        whole = _Log(url)
-        _written(f"{url.rpartition('/')[0]}/1", whole)
-        found.append(
-            Steps(
-                source=whole.seconds["source"],
-                decode=log.seconds["decode"],
-                bare=_folded(_Log(url, CampaignsInForce, Model), plain),
-                share=share,
-                plain=_folded(_Log(url, Model), plain),
-                whole=whole.seconds["whole"],
-                redis=whole.seconds["redis"],
-                sinks=whole.seconds["sinks"],
-            )
-        )
-    return Steps(*map(min, zip(*found, strict=True)))
+    log = _Log(url)
+    for batch in log:
+        log.time("decode", lambda batch=batch: [decode(r.value, r.log_time) for r in batch.records])  # type: ignore[misc]
+    whole = _Log(url)
+    _written(f"{url.rpartition('/')[0]}/1", whole)
+    return Steps(
+        source=whole.seconds["source"],
+        decode=log.seconds["decode"],
+        bare=_folded(_Log(url, CampaignsInForce, Model), plain),
+        share=_share(profile.__file__, fold.__file__, lambda: _folded(_Log(url, CampaignsInForce, Model), plain)),
+        plain=_folded(_Log(url, Model), plain),
+        whole=whole.seconds["whole"],
+        redis=whole.seconds["redis"],
+        sinks=whole.seconds["sinks"],
+    )
 
 
 class _Log:
@@ -224,4 +215,4 @@ def _share(file: str, within: str, work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured(sys.argv[1], int(sys.argv[2]))))
+    print(json.dumps(measured(sys.argv[1])))

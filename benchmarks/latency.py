@@ -47,6 +47,7 @@ SCENARIOS: Final = (
     Scenario(REDIS, 20_000, {"p99": 25, "p99.9": 60}),
     Scenario(KAFKA, 1_000),
     Scenario(KAFKA, 5_000),
+    Scenario(KAFKA, 10_000),
     Scenario(COLLECTOR, 2_000, {"p50": 15, "p99": 50}),
 )
 SLOWER: Final = tuple(Scenario(REDIS, rate) for rate in (17_500, 15_000, 12_500))
