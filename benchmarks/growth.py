@@ -27,7 +27,8 @@ from operators.fold import Fold, Limits
 from state.campaigns import Campaign, encode
 from state.clock import DAY, MILLISECOND, SECOND, to_iso
 from state.records import Batch, Record
-from state.shard import ROUND, Shard
+from state.rounds import ROUND
+from state.shard import Shard
 from state.wire import CampaignsInForce, encoder
 
 ROOT: Final = Path(__file__).parents[1]

@@ -3,9 +3,7 @@
 People are packed bytes until a record or a timer touches them, and are packed again at the next snapshot: the live state and
 the restored one are the same by construction, and a person who is not there costs no decoding.
 
-A snapshot is what changed since the last one, for a journal to add. When the journal holds more of old than of new, a round
-goes over everybody: they are written again little by little, so that when it ends, what was written since it began is all there
-is to keep.
+A snapshot is what changed since the last one, for a journal to add, which is written anew now and then (see `state.rounds`).
 """
 
 from collections import defaultdict
@@ -16,27 +14,16 @@ from typing import Final
 import msgspec
 
 from state import upcasts
-from state.packing import SAMPLES, Packing, due, is_visitor, touched
+from state.packing import Packing, due, is_visitor, touched
 from state.people import Person, Visitor
 from state.retention import NEVER, Calendar
+from state.rounds import Rounds
 from state.snapshots import Changes, Chunk, Snapshot
 from state.timers import Timers
 from state.wire import Model
 
-ROUND: Final = 360
-"""So many snapshots after a round, an hour at one in ten seconds, the next one begins; it takes as many at most."""
-
 MOST_LIVE: Final = 20_000
 """More people than these are not kept unpacked in a process: each takes five kilobytes, and 3 us of the pause at a snapshot."""
-
-SLACK: Final = 10_000
-"""A round begins at once when the journal holds so many entries more than there are people."""
-
-_OVERGROWN: Final = 8
-"""A journal of so many entries for each person is written anew at once: its worker restarts too often to end a round."""
-
-_PLAIN: Final = 1
-"""The largest first byte of somebody who is not compressed."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _snapshot: Final = msgspec.msgpack.Decoder(Snapshot)
@@ -67,14 +54,10 @@ class Shard:
         self.timers = 0
         self._calendar = Calendar()
         self.idle_until = NEVER
-        self._round: list[str] | None = None
-        self._since_round = 0
+        self._rounds = Rounds()
         self._settled = 0
         self._packed_early_at = 0
-        self._entries = 0
-        self._rewritten: dict[str, bytes] = {}
         self._gone: list[str] = []
-        self._is_journaled = True
 
     def __len__(self) -> int:
         return len(self._packed) + len(self.live)
@@ -137,7 +120,7 @@ class Shard:
         self.live.pop(key, None)
         self._packed.pop(key, None)
         self.wakes.pop(key, None)
-        self._rewritten.pop(key, None)
+        self._rounds.forget(key)
         self._gone.append(key)
 
     def erase(self, key: str) -> None:
@@ -189,7 +172,7 @@ class Shard:
         Go on with the round, by one person for each who was touched, who is another entry of the journal. If too many people
         are unpacked, pack some of them.
         """
-        self._go_round(len(self.live) - self._settled)
+        self._rounds.go(len(self.live) - self._settled, self._packed, self._packing, self.log_time)
         if len(self.live) > self.most_live:
             self._pack_early()
         self._settled = len(self.live)
@@ -203,38 +186,21 @@ class Shard:
                 gone.append(key)
             else:
                 live[key] = live.pop(key)
-        self._rewritten |= self._pack(gone)
+        self._rounds.rewrite(self._pack(gone))
         self._packed_early_at = self.log_time
-
-    def _go_round(self, people: int) -> None:
-        """Take so many further people of the round into the next changes, and compress those who have gone cold."""
-        if not self._round or people <= 0:
-            return
-        packed, rewritten, cold_before = self._packed, self._rewritten, self._packing.cold_before(self.log_time)
-        for key in self._round[-people:]:
-            entry = packed.get(key)
-            if entry is None:  # they are touched, and among the changes anyway, or gone
-                continue
-            if entry[1:4] < cold_before and entry[0] <= _PLAIN:
-                entry = packed[key] = self._packing.compressed(entry)
-            rewritten[key] = entry
-        del self._round[-people:]
 
     def changes(self) -> Changes:
         """Write down what changed since the last time, and pack everybody."""
-        begins_round = self._begins_round()
-        self._go_round(len(self) if not self._is_journaled else len(self) // ROUND + 1)
-        self._is_journaled = True
-        people, self._rewritten = self._rewritten, {}
+        rounds = self._rounds
+        begins_round = rounds.begin(self._packed, len(self), self._packing)
+        rounds.go(rounds.share(len(self)), self._packed, self._packing, self.log_time)
+        people = rounds.take()
         people |= self._pack(list(self.live))
         self._settled = 0
         chunk = Chunk(people, self._gone)
         if begins_round:
             chunk.dictionaries = self._packing.dictionaries
-        self._gone, self._entries, self._since_round = [], self._entries + len(people), self._since_round + 1
-        ends_round = self._round is not None and not self._round
-        if ends_round:
-            self._round = None
+        self._gone, ends_round = [], rounds.wrote(len(people))
         is_empty = not (people or chunk.gone or begins_round)
         head = _encode(self._head(Chunk()))
         return Changes(self.partition, head, None if is_empty else _encode(chunk), begins_round, ends_round)
@@ -242,7 +208,7 @@ class Shard:
     def snapshot(self) -> bytes:
         """Write the whole shard down, and pack everybody: for whoever keeps no journal, which would be behind by this."""
         self._pack(list(self.live))
-        self._is_journaled = False
+        self._rounds.is_journaled = False
         return _encode(self._head(Chunk(self._packed, [], self._packing.dictionaries)))
 
     @classmethod
@@ -260,8 +226,7 @@ class Shard:
         is_whole = bool(saved.chunk.people)
         for chunk in chunks:
             shard._load(_chunk.decode(chunk))
-        is_overgrown = shard._entries > _OVERGROWN * len(shard) + SLACK
-        shard._is_journaled = not (is_whole or is_overgrown)
+        shard._rounds.resume(len(shard), is_journaled=not is_whole)
         shard.timers = shard._timers.fill(shard._packed)
         shard.idle_until = shard._timers.idle_until
         return shard
@@ -290,15 +255,4 @@ class Shard:
         for key in chunk.gone:
             self._packed.pop(key, None)
         self._packed |= chunk.people
-        self._entries += len(chunk.people)
-
-    def _begins_round(self) -> bool:
-        """Begin a round where it is time for one, and the journal holds anything that is old: an idle shard rests."""
-        is_crowded = self._entries > len(self) + SLACK
-        is_old = self._since_round >= ROUND and self._entries > len(self)
-        if self._is_journaled and (self._round is not None or not (is_crowded or is_old)):
-            return False
-        if self._packing.wants_samples(len(self._packed)):
-            self._packing.learn(islice(self._packed.values(), 0, None, len(self._packed) // SAMPLES))
-        self._round, self._since_round, self._entries = list(self._packed), 0, 0
-        return True
+        self._rounds.loaded(len(chunk.people))

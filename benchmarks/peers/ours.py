@@ -111,7 +111,7 @@ class ReducedFold:
 
 class _Logic(StatefulBatchLogic[Batch, dict[str, int], bytes]):
     def __init__(self, fold: ReducedFold, records: int, stop: Stop) -> None:
-        self._fold, self._left, self._stop = fold, records, stop
+        self._fold, self._left, self._stop, self._has_told = fold, records, stop, False
 
     def on_batch(self, values: list[Batch]) -> tuple[Iterable[dict[str, int]], bool]:
         for batch in values:
@@ -119,8 +119,9 @@ class _Logic(StatefulBatchLogic[Batch, dict[str, int], bytes]):
             self._fold.apply(batch)
             self._fold.shard.settle()
             self._left -= len(batch.records)
-        if self._left:
+        if self._left or self._has_told:  # until it stops, the source goes on with empty batches
             return (), StatefulBatchLogic.RETAIN
+        self._has_told = True
         self._fold.advance(self._fold.shard.log_time + 2 * DAY)
         self._stop.requested = True
         return [dict(self._fold.counts)], StatefulBatchLogic.RETAIN

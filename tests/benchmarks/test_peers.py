@@ -11,8 +11,12 @@ import pytest
 from benchmarks.peers.floor import count
 from benchmarks.peers.job import Counts
 from benchmarks.peers.measuring import Measured, measured
+from benchmarks.peers.ours import ReducedFold, _Logic
 from benchmarks.peers.report import Row, Unequal
 from benchmarks.peers.traffic import STEP_MS, Traffic, records, written
+from connectors.stopping import Stop
+from state.records import Batch, Record
+from state.shard import Shard
 
 ROOT = Path(__file__).parents[2]
 TRAFFIC = Traffic(events=5000, users=500, malformed=0.05)
@@ -38,6 +42,16 @@ def test_two_processes_of_ours_count_the_same_as_two_floors(tmp_path: Path) -> N
 
     total = {name: sum(getattr(floor, name) for floor in floors) for name in Counts.__struct_fields__}
     assert _ours(tmp_path, 2).counts == total
+
+
+def test_ours_tells_its_counts_once() -> None:
+    """Until it stops, the source of Kafka emits empty batches; one that came after the end made it tell its counts twice."""
+    logic = _Logic(ReducedFold(Shard(0)), 1, Stop())
+    batch, nothing = Batch(0, [Record("0", 1, next(iter(records(TRAFFIC))))], 0), Batch(0, [], 0)
+
+    told = [list(logic.on_batch([each])[0]) for each in (nothing, batch, nothing)]
+
+    assert list(map(len, told)) == [0, 1, 0]
 
 
 def test_the_traffic_is_the_same_for_the_same_seed_and_another_for_another() -> None:

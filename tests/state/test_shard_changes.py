@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from operators.fold import Fold, Limits
-from state import shard
+from state import rounds
 from state.campaigns import Items, Selector
 from state.clock import DAY, HOUR
 from state.people import User
@@ -53,7 +53,7 @@ def test_any_changes_rounds_and_restarts_give_the_outputs_of_a_shard_that_never_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Twelve hundred people for some days, who come, go cold, come again, are erased; a restart now and then."""
-    monkeypatch.setattr(shard, "SLACK", 500)
+    monkeypatch.setattr(rounds, "SLACK", 500)
     rng, log = random.Random(11), [Record("0-0", at(), in_force(CART))]
     for number in range(6_000):
         now = at(minutes=number / 2)
@@ -105,7 +105,7 @@ def test_people_who_were_away_are_compressed_and_come_back_as_they_were() -> Non
     as_it_was = fold.shard.snapshot()
     journal.write(fold.shard.changes())
     fold.apply(Batch(0, [Record("y-0", at(hours=4), shopped(1))], 0))
-    for _ in range(2 * shard.ROUND + 2):
+    for _ in range(2 * rounds.ROUND + 2):
         journal.write(fold.shard.changes())
     assert journal.rounds == 2, "the first wrote everybody at once, as nothing was written before"
     restored = journal.restored()
@@ -119,10 +119,10 @@ def test_an_idle_shard_writes_nothing_more() -> None:
     fold.apply(Batch(0, [Record(f"{n}-0", at(seconds=n), shopped(n)) for n in range(50)], 0))
     fold.shard.changes()
     fold.apply(Batch(0, [Record("again-0", at(minutes=2), shopped(51))], 0))
-    for _ in range(3 * shard.ROUND):
+    for _ in range(3 * rounds.ROUND):
         fold.shard.changes()
-    rest = [fold.shard.changes() for _ in range(shard.ROUND)]
-    assert [(c.chunk, c.begins_round, c.ends_round) for c in rest] == [(None, False, False)] * shard.ROUND
+    rest = [fold.shard.changes() for _ in range(rounds.ROUND)]
+    assert [(c.chunk, c.begins_round, c.ends_round) for c in rest] == [(None, False, False)] * rounds.ROUND
 
 
 def test_an_erased_person_is_in_no_chunk_that_counts_after_two_rounds() -> None:
@@ -134,7 +134,7 @@ def test_an_erased_person_is_in_no_chunk_that_counts_after_two_rounds() -> None:
     journal.write(fold.shard.changes())
     gone = msgspec.json.encode({"type": "delete", "tenant": "default", "userId": "ann"})
     fold.apply(Batch(0, [Record("2-0", at(seconds=1), gone)], 0))
-    for _ in range(2 * shard.ROUND + 2):
+    for _ in range(2 * rounds.ROUND + 2):
         journal.write(fold.shard.changes())
     assert b"bob@example.com" in b"".join(journal.kept)
     assert b"ann@example.com" not in b"".join(journal.kept)
@@ -186,7 +186,7 @@ def test_of_many_people_those_who_come_again_stay_unpacked() -> None:
 
 def test_a_journal_that_restarts_made_long_is_written_anew_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that restarts more often than a round takes never ended one, and read more at each resume."""
-    monkeypatch.setattr(shard, "SLACK", 10)
+    monkeypatch.setattr(rounds, "SLACK", 10)
     fold, journal = Fold(Shard(0), Limits()), Chunks()
     for run in range(200):
         numbers = range(run * PEOPLE, run * PEOPLE + (10 if run else 40))
