@@ -161,8 +161,10 @@ def report(pairs: Pairs, broken: dict[str, float]) -> list[str]:
             said = f"{_judged(rate, TARGET)}, {_judged(rate, STRETCH)}"
             judged.append(f"{setup.name}: {rate:,.0f} events a CPU second: {said}")
     if TWO.name in pairs:
-        ratios = [_wall(two) / _wall(one) for one, two in zip(pairs[ONE.name], pairs[TWO.name], strict=True)]
-        said = _judged(median(ratios), TARGET_RATIO)
+        both = list(zip(pairs[ONE.name], pairs[TWO.name], strict=True))
+        ratios = [_wall(two) / _wall(one) for one, two in both]
+        wholes = [one[1].wall / two[1].wall for one, two in both]
+        said = f"{_judged(median(ratios), TARGET_RATIO)}; of whole runs {_spread(wholes, '.2f')}"
         judged.append(f"two processes against one, by the wall: {_spread(ratios, '.2f')}: {said}")
     print("\n".join(judged), flush=True)
     return judged

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
+from benchmarks.zipf import drawn
 from connectors import campaign_file, garbage
 from connectors.claim import Claim
 from connectors.journal import ShardJournal
@@ -181,8 +182,7 @@ def _first_events(users: int) -> Iterator[Record]:
 
 def _later_events(users: int) -> Iterator[Record]:
     rnd = random.Random(1)
-    for number in range(LOOKS):
-        user = min(int(rnd.paretovariate(0.5)) - 1, users - 1)
+    for number, user in enumerate(islice(drawn(rnd, range(users)), LOOKS)):
         name = rnd.choice(("Product Viewed", "Product Viewed", "Product Added", "Products Searched"))
         yield _record(name, user, START + DAY + number * SECOND // 10_000, number + 2)
 

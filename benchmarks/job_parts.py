@@ -30,6 +30,7 @@ from operators.fold import Fold
 from state.events import decode
 from state.outputs import Outputs
 from state.records import Batch
+from state.shard import MOST_LIVE
 from state.wire import CampaignsInForce, Model
 
 _SAMPLE_SECONDS: Final = 0.001
@@ -143,18 +144,33 @@ def _transport(url: str) -> RedisTransport:
 
 def _folded(log: _Log, build: Callable[[], Fold]) -> float:
     """Fold, and write nothing; return the CPU seconds that it took."""
-    folds = [build() for _ in range(PARTITIONS)]
+    folds = _folds(build)
     for batch in log:
-        log.time("plain", lambda batch=batch: folds[batch.partition].apply(batch))  # type: ignore[misc]
+        log.time("plain", lambda batch=batch: _taken(folds[batch.partition], batch))  # type: ignore[misc]
     return log.seconds["plain"]
+
+
+def _folds(build: Callable[[], Fold]) -> list[Fold]:
+    """Build a fold for each partition; together they keep as many people unpacked as a worker does."""
+    folds = [build() for _ in range(PARTITIONS)]
+    for each in folds:
+        each.shard.most_live = MOST_LIVE // PARTITIONS
+    return folds
+
+
+def _taken(fold: Fold, batch: Batch) -> Outputs:
+    """Fold a batch, and pack whom a worker would pack."""
+    outputs = fold.apply(batch)
+    fold.shard.settle()
+    return outputs
 
 
 def _written(url: str, log: _Log) -> None:
     """Fold with a champion, and write all that comes of it."""
-    folds = [scoring() for _ in range(PARTITIONS)]
+    folds = _folds(scoring)
     with _sinks(url) as (profiles, others):
         for batch in log:
-            outputs = log.time("whole", lambda batch=batch: folds[batch.partition].apply(batch))  # type: ignore[misc]
+            outputs = log.time("whole", lambda batch=batch: _taken(folds[batch.partition], batch))  # type: ignore[misc]
             log.time("redis", lambda outputs=outputs: profiles.write_batch(outputs.profiles))  # type: ignore[misc]
             log.time("sinks", lambda outputs=outputs, batch=batch: others(batch.partition, outputs))  # type: ignore[misc]
 

@@ -107,13 +107,14 @@ def document(found: dict[str, dict[str, Any]]) -> None:
 def _figures(scenario: Scenario, took: Found, load: Load) -> dict[str, Any]:
     profile = _quantiles(took.profiles)
     kept_up = load.sent >= 0.99 * scenario.rate * load.seconds
+    sustained = kept_up and not took.missing and profile["p99"] < _SUSTAINED_SECONDS
     return {
         "profile": profile,
         "trigger": _quantiles(took.triggers),
         "missing": took.missing,
         "sent": load._asdict(),
-        "sustained": kept_up and not took.missing and profile["p99"] < _SUSTAINED_SECONDS,
-        "targets": {name: profile[name] * 1000 <= most for name, most in scenario.targets.items()},
+        "sustained": sustained,
+        "targets": {name: sustained and profile[name] * 1000 <= most for name, most in scenario.targets.items()},
         "load": os.getloadavg()[0],
     }
 

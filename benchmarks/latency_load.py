@@ -19,6 +19,7 @@ import uvloop
 
 from benchmarks.growth import message
 from benchmarks.job_log import piped
+from benchmarks.zipf import drawn
 from connectors.kafka_client import Kafka
 from connectors.redis_streams import connect
 from connectors.topics import EVENTS
@@ -58,7 +59,8 @@ class _Traffic:
     """Says what is due."""
 
     def __init__(self, rate: int, users: int) -> None:
-        self._rate, self._users, self._random = rate, users, random.Random(rate)
+        self._rate, self._random = rate, random.Random(rate)
+        self._users = drawn(self._random, range(users), at_once=100)
         self._began, self._sent, self._behind = time.time(), 0, 0.0
 
     def due(self) -> list[tuple[str, bytes]]:
@@ -68,7 +70,7 @@ class _Traffic:
         self._behind = max(self._behind, owed / self._rate - _STEP_SECONDS)
         found = []
         for number in range(self._sent, self._sent + owed):
-            user = min(int(rnd.paretovariate(0.6)) - 1, self._users - 1)
+            user = next(self._users)
             found.append((f"user-{user}", message(rnd.choice(_NAMES), user, int(now * 1e6), number)))
         self._sent += owed
         return found

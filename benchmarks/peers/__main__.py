@@ -19,7 +19,7 @@ from benchmarks.peers.contenders import CACHE, CONTENDERS, ROOT, Contender, NotT
 from benchmarks.peers.filling import filled
 from benchmarks.peers.measuring import Failed, Measured, measured
 from benchmarks.peers.traffic import Traffic, written
-from tests.kafka.broker import running
+from tests.kafka.broker import NoKafka, running
 
 _PART: Final = 3
 """The smaller input is one in so many of the events."""
@@ -74,26 +74,26 @@ def _row(contender: Contender, inputs: Inputs, events: int, runs: int) -> report
     print(f"{contender.name}: {contender.what}; {events} events", flush=True)
     try:
         contender.install()
-        for size in (events, events // _PART):
-            arguments = inputs.arguments(contender, size)
-            for number in range(runs):
-                for side, result in _pair(contender, arguments):
+        for number in range(runs):  # a third beside each whole, since their difference is the warm slope
+            for size in (events, events // _PART):
+                for side, result in _pair(contender, inputs.arguments(contender, size), ours_first=number % 2 == 0):
                     row.take(side, whole=size == events, run=result, load=os.getloadavg()[0])
-                print(f"  {size} events, run {number + 1}: {row.last()}", flush=True)
+                print(f"  {size} events, run {number + 1}: {row.last(whole=size == events)}", flush=True)
     except report.Unequal as error:
         raise SystemExit(str(error)) from error
-    except (NotToBeHad, Failed) as error:
+    except (NotToBeHad, NoKafka, Failed) as error:
         row.failure = str(error)
         print(f"  left out: {error}", flush=True)
     return row
 
 
-def _pair(contender: Contender, arguments: list[str]) -> Iterator[tuple[str, Measured]]:
+def _pair(contender: Contender, arguments: list[str], *, ours_first: bool) -> Iterator[tuple[str, Measured]]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as folder:
-        yield "ours", measured([*ours(), *arguments], ROOT, environment)
         own = [argument.replace("{folder}", folder) for argument in contender.arguments]
-        yield "theirs", measured([*contender.command(), *arguments, *own], ROOT, environment)
+        sides = {"ours": ours(), "theirs": [*contender.command(), *own]}
+        for side in sides if ours_first else reversed(sides):
+            yield side, measured([*sides[side], *arguments], ROOT, environment)
 
 
 if __name__ == "__main__":

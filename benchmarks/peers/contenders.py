@@ -148,10 +148,10 @@ CONTENDERS: Final = (
     ),
     Contender(
         "pyflink",
-        "PyFlink 2.3, DataStream API",
+        "PyFlink 2.3, DataStream API, inside the JVM",
         _python("over_pyflink", _PYFLINK),
         (Target("cpu", 40.0),),
-        scale=0.03,
+        scale=0.3,
         packages=_PYFLINK,
     ),
 )

@@ -59,11 +59,12 @@ class Row(msgspec.Struct):
         if whole:
             to.peak_mb.append(round(run.peak_mb))
 
-    def last(self) -> str:
+    def last(self, *, whole: bool) -> str:
         """Say what the last pair of runs took."""
-        ours, theirs = (side.small_cpu or side.cpu for side in (self.ours, self.theirs))
-        walls = [(side.small_wall or side.wall)[-1] for side in (self.ours, self.theirs)]
-        return f"CPU s {ours[-1]:.2f} : {theirs[-1]:.2f}, wall s {walls[0]:.2f} : {walls[1]:.2f}"
+        sides = self.ours, self.theirs
+        cpu = " : ".join(f"{(side.cpu if whole else side.small_cpu)[-1]:.2f}" for side in sides)
+        wall = " : ".join(f"{(side.wall if whole else side.small_wall)[-1]:.2f}" for side in sides)
+        return f"CPU s {cpu}, wall s {wall}"
 
     def ratios(self, measure: str) -> list[float]:
         """Say, run by run, how many of their events ours does in the same time."""
@@ -91,8 +92,10 @@ def kept() -> list[Row]:
 
 
 def keep(row: Row) -> None:
-    """Put a row in the place of the one it had."""
-    rows = [each for each in kept() if each.name != row.name]
+    """Put a row in the place of the one it had, unless this one failed and that one did not."""
+    rows = [each for each in kept() if each.name != row.name or (row.failure and not each.failure)]
+    if any(each.name == row.name for each in rows):
+        return
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(msgspec.to_builtins([*rows, row]), indent=1) + "\n")
 

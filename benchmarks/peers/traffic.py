@@ -12,9 +12,10 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from datetime import date, timedelta
-from itertools import accumulate
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from benchmarks.zipf import EXPONENT, drawn
 
 START_MS: Final = 1_767_225_600_000
 STEP_MS: Final = 50
@@ -31,7 +32,7 @@ class Traffic(NamedTuple):
 
     events: int = 1_000_000
     users: int = 200_000
-    zipf: float = 0.8
+    zipf: float = EXPONENT
     duplicates: float = 0.02
     malformed: float = 0.005
     disorder_ms: int = 2000
@@ -53,7 +54,8 @@ def records(traffic: Traffic, partition: int = 0, partitions: int = 1) -> Iterat
     """Yield the records of one partition, in the order of their append times."""
     rnd = random.Random(traffic.seed * 1009 + partition)
     random_, step = rnd.random, STEP_MS * partitions
-    visitors = _visitors(traffic, rnd, partition, partitions)
+    mine = [user for user in range(traffic.users) if zlib.crc32(_name(user).encode()) % partitions == partition]
+    visitors = drawn(rnd, mine, traffic.zipf)
     pending: list[tuple[int, int, _Visit]] = []
     recent: deque[tuple[str, str]] = deque(maxlen=_RECENT)
     continues, number, log_ms = 1 - 1 / traffic.visit_events, 0, START_MS
@@ -75,13 +77,6 @@ def records(traffic: Traffic, partition: int = 0, partitions: int = 1) -> Iterat
         else:
             recent.append((head, tail))
             yield f"{head}{appended}{tail}".encode()
-
-
-def _visitors(traffic: Traffic, rnd: random.Random, partition: int, partitions: int) -> Iterator[int]:
-    mine = [user for user in range(traffic.users) if zlib.crc32(_name(user).encode()) % partitions == partition]
-    weights = list(accumulate((user + 1) ** -traffic.zipf for user in mine))
-    while True:
-        yield from rnd.choices(mine, cum_weights=weights, k=10_000)
 
 
 def _name(user: int) -> str:
