@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
+from benchmarks.document import put, table
 from benchmarks.zipf import drawn
 from connectors import campaign_file, garbage
 from connectors.claim import Claim
@@ -37,6 +38,19 @@ RESULTS: Final = Path(__file__).parent / "results"
 START: Final = 1_767_225_600_000_000
 BATCH, LOOKS, EPOCH = 2000, 500_000, 100_000
 SIZES: Final = (10_000, 100_000, 1_000_000, 3_000_000)
+COLUMNS: Final = {
+    "users": "users",
+    "timers": "timers",
+    "campaigns": "campaigns",
+    "memory, B a user": "memory_bytes_a_user",
+    "snapshot, B a user": "snapshot_bytes_a_user",
+    "journal, B a user": "journal_bytes_a_user",
+    "written, B an event": "written_bytes_an_event",
+    "longest pause, s": "pause_seconds",
+    "snapshots' share of CPU": "snapshot_share",
+    "resume, s": "resume_seconds",
+    "CPU, us an event": "cpu_us_an_event",
+}
 TARGETS: Final = {
     "snapshot_bytes_a_user": 300,
     "memory_bytes_a_user": 600,
@@ -55,22 +69,27 @@ def main(sizes: Iterable[int]) -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         found.append(json.loads(done.stdout))
         print("  ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in found[-1].items()), flush=True)
+    judged = _judged(found)
+    print("\n".join(judged))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "growth.json").write_text(json.dumps(found, indent=1) + "\n")
+    rows = [[f"{row[name]:,}" for name in COLUMNS.values()] for row in found]
+    put("growth", [*table(" | ".join(COLUMNS), rows), "", *(f"- {line}" for line in judged)])
+
+
+def _judged(found: list[dict[str, float]]) -> list[str]:
+    """Say of each target whether a million users meet it, and how much more an event costs than with ten thousand timers."""
+    said = []
     for row in found:
         if row["users"] == 1_000_000:
             for name, target in TARGETS.items():
-                said = "met" if row[name] <= target else f"missed by a factor of {row[name] / target:.1f}"
-                print(f"1M users: {name.replace('_', ' ')}: target {target}, {row[name]:g}: {said}")
-    _compare_costs(found)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "growth.json").write_text(json.dumps(found, indent=1) + "\n")
-
-
-def _compare_costs(found: list[dict[str, float]]) -> None:
-    """Say how much more an event costs with a million timers than with ten thousand."""
+                verdict = "met" if row[name] <= target else f"missed by a factor of {row[name] / target:.1f}"
+                said.append(f"1M users: {name.replace('_', ' ')}: target {target}, {row[name]:g}: {verdict}")
     costs = {row["users"]: row["cpu_us_an_event"] for row in found if row["campaigns"] < 50}
     if {10_000, 1_000_000} <= costs.keys():
         more = costs[1_000_000] / costs[10_000] - 1
-        print(f"1M timers: an event costs {more:+.0%}: target +5%: {'met' if more <= 0.05 else 'missed'}")
+        said.append(f"1M timers: an event costs {more:+.0%}: target +5%: {'met' if more <= 0.05 else 'missed'}")
+    return said
 
 
 class Journaled:

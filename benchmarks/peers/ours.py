@@ -202,10 +202,9 @@ def flow(options: Any, folder: Path) -> Dataflow:
         from connectors.kafka_source import KafkaSource, Pace  # noqa: PLC0415
         from connectors.recorder import Metrics  # noqa: PLC0415
 
-        # With librdkafka's second of waiting once 4 MB are read ahead, or with 64 MB to an epoch, this would measure waiting.
-        properties = {"bootstrap.servers": options.kafka, "fetch.queue.backoff.ms": "5"}
-        kafka = Kafka(options.topic.removesuffix(".events"), properties)
+        kafka = Kafka(options.topic.removesuffix(".events"), {"bootstrap.servers": options.kafka})
         claim = Claim.take(folder, 0, "peers")
+        # With 64 MB to an epoch, this would measure waiting.
         pace = Pace(batch=BATCH, epoch_bytes=2**40, tick_seconds=86_400.0)
         source = KafkaSource(kafka, partitions, stop, claim, Metrics(enabled=False), pace)
         step = STEP_MS * 1000 * partitions
