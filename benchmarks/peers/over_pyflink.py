@@ -76,14 +76,13 @@ def _row(counts: Counts) -> bytes:
 def main() -> None:
     """Read the file to the end, and print the counts."""
     options = asked()
+    # The interpreter inside the JVM knows of no virtual environment.
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     configuration = Configuration()
     configuration.set_string("state.backend.type", "hashmap")
     configuration.set_string("python.executable", sys.executable)
     configuration.set_string("python.client.executable", sys.executable)
     configuration.set_string("python.execution-mode", "thread")
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        sys.path
-    )  # the interpreter inside the JVM knows of no virtual environment
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     environment.set_parallelism(options.partitions)
     number = [0]
