@@ -79,10 +79,14 @@ def main(arguments: list[str] | None = None) -> None:
         "runs": {name: [[run._asdict() for run in pair] for pair in each] for name, each in pairs.items()},
         "parts": broken,
     }
+    if options.results == RESULTS:
+        is_usual = all(getattr(options, name) == parser.get_default(name) for name in ("events", "users", "rate", "traffic"))
+        if not (is_usual and ONE.name in pairs):
+            print("not kept, since it is not the job of which the page speaks; --results says where else")
+            return
+        document(pairs, broken, judged)
     options.results.parent.mkdir(exist_ok=True)
     options.results.write_text(json.dumps(kept, indent=1) + "\n")
-    if options.results == RESULTS and generate is of_shop:  # of which the page speaks
-        document(pairs, broken, judged)
 
 
 @contextlib.contextmanager

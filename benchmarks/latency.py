@@ -80,9 +80,12 @@ def main(arguments: list[str] | None = None) -> None:
         _tell(scenario, figures)
         if not figures["sustained"] and scenario.over == REDIS and scenario.rate > SLOWER[-1].rate:
             waiting.insert(0, next(each for each in SLOWER if each.rate < scenario.rate))
-    asked.results.write_text(json.dumps(found, indent=1) + "\n")
-    if asked.results == RESULTS / "latency.json":
+    if asked.results == parser.get_default("results"):
+        if asked.only:
+            print("not kept, since it is not all; --results and --plot say where else")
+            return
         document(found)
+    asked.results.write_text(json.dumps(found, indent=1) + "\n")
     plot({name: seconds for name, seconds in spreads.items() if found[name]["sustained"]}, asked.plot)
 
 
