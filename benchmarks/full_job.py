@@ -80,7 +80,9 @@ def main(arguments: list[str] | None = None) -> None:
         "parts": broken,
     }
     if options.results == RESULTS:
-        is_usual = all(getattr(options, name) == parser.get_default(name) for name in ("events", "users", "rate", "traffic"))
+        is_usual = all(
+            getattr(options, name) == parser.get_default(name) for name in ("events", "users", "rate", "traffic")
+        )
         if not (is_usual and ONE.name in pairs):
             print("not kept, since it is not the job of which the page speaks; --results says where else")
             return
