@@ -1,6 +1,6 @@
 """The job in PyFlink: its DataStream API, a KeyedProcessFunction in Python with one timer per person.
 
-The functions run inside the JVM (`thread` mode), which on this job takes about a tenth of what processes of their own take.
+The functions run inside the JVM (`thread` mode), which on this job takes about an eighth of the CPU of processes of their own.
 Counts leave the job as rows, since accumulators cannot be reached from Python: one row whenever a person's counts changed.
 """
 
