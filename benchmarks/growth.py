@@ -34,7 +34,7 @@ from state.shard import Shard
 from state.wire import CampaignsInForce, encoder
 
 ROOT: Final = Path(__file__).parents[1]
-RESULTS: Final = Path(__file__).parent / "results"
+RESULTS: Final = Path(__file__).parent / "results" / "growth.json"
 START: Final = 1_767_225_600_000_000
 BATCH, LOOKS, EPOCH = 2000, 500_000, 100_000
 SIZES: Final = (10_000, 100_000, 1_000_000, 3_000_000)
@@ -69,12 +69,20 @@ def main(sizes: Iterable[int]) -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         found.append(json.loads(done.stdout))
         print("  ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in found[-1].items()), flush=True)
+    found = _kept(found)
     judged = _judged(found)
     print("\n".join(judged))
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "growth.json").write_text(json.dumps(found, indent=1) + "\n")
     rows = [[f"{row[name]:,}" for name in COLUMNS.values()] for row in found]
     put("growth", [*table(" | ".join(COLUMNS), rows), "", *(f"- {line}" for line in judged)])
+
+
+def _kept(found: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Put rows in the place of those of their size, and return all that there are."""
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    rows = {(row["campaigns"], row["users"]): row for row in (*before, *found)}
+    ordered = [rows[size] for size in sorted(rows)]
+    RESULTS.write_text(json.dumps(ordered, indent=1) + "\n")
+    return ordered
 
 
 def _judged(found: list[dict[str, float]]) -> list[str]:
