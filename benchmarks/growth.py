@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +30,7 @@ from connectors.journal import ShardJournal
 from operators.fold import Fold, Limits
 from state.campaigns import Campaign, encode
 from state.clock import DAY, MILLISECOND, SECOND, to_iso
+from state.packing import learned
 from state.records import Batch, Record
 from state.rounds import ROUND
 from state.shard import Shard
@@ -101,10 +104,16 @@ def _judged(found: list[dict[str, float]]) -> list[str]:
 
 
 class Journaled:
-    """A fold whose shard is written down as the hosted one is, and what that takes."""
+    """A fold whose shard is written down as the hosted one is, and what that takes.
+
+    A pause is what a snapshot takes, or what is done towards it after a batch. Dictionaries are learned beside the worker;
+    here that is waited for, and counts as CPU alone.
+    """
 
     def __init__(self, fold: Fold, folder: Path) -> None:
-        self.fold, self._journal = fold, ShardJournal(folder, Claim.take(folder, 0, "growth"), None)
+        self._beside = ThreadPoolExecutor(1)
+        self.fold = fold
+        self._journal = ShardJournal(folder, Claim.take(folder, 0, "growth"), self._beside, None)
         self.state, self._since = b"", 0
         self.forget()
 
@@ -114,23 +123,34 @@ class Journaled:
         self.bytes_written = 0
 
     def take(self, records: list[Record]) -> None:
-        """Fold a batch in; every hundred thousand events, a snapshot."""
+        """Fold a batch in, at whose end the log has been read; every hundred thousand events, a snapshot."""
         began = time.process_time()
         self.fold.apply(Batch(0, records, 0))
-        folded = time.process_time()
-        self.fold.shard.settle()
-        self.events_cpu += folded - began
-        self.journal_cpu += time.process_time() - folded
+        self.events_cpu += time.process_time() - began
+        with self._pause():
+            chunk = self.fold.shard.settle(is_at_end=True)
+            if chunk is not None:
+                self._journal.add(0, chunk)
+                self.bytes_written += len(chunk)
         self._since += len(records)
         if self._since >= EPOCH:
             self.snapshot()
 
     def snapshot(self) -> None:
         """Take one."""
-        began, busy = time.perf_counter(), time.process_time()
-        changes = self.fold.shard.changes()
-        self.state = self._journal.write(changes)
+        with self._pause():
+            changes = self.fold.shard.changes()
+            self.state = self._journal.write(changes)
         self._since, self.bytes_written = 0, self.bytes_written + len(changes.chunk or b"")
+        began = time.process_time()
+        if changes.samples and (dictionary := learned(changes.samples)) is not None:
+            self.fold.shard.learn(dictionary)
+        self.journal_cpu += time.process_time() - began
+
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        began, busy = time.perf_counter(), time.process_time()
+        yield
         self.longest_pause = max(self.longest_pause, time.perf_counter() - began)
         self.journal_cpu += time.process_time() - busy
 
@@ -176,7 +196,8 @@ def one(users: int, campaigns: int, folder: Path) -> dict[str, float]:
 
 
 def _restored(folder: Path, state: bytes) -> Fold:
-    saved = ShardJournal(folder, Claim.take(folder, 0, "resumed"), state).read()
+    with ThreadPoolExecutor(1) as beside:
+        saved = ShardJournal(folder, Claim.take(folder, 0, "resumed"), beside, state).read()
     if saved is None:
         raise RuntimeError("nothing was written")
     return Fold(Shard.restore(*saved), Limits())

@@ -30,7 +30,6 @@ from operators.fold import Fold
 from state.events import decode
 from state.outputs import Outputs
 from state.records import Batch
-from state.shard import MOST_LIVE
 from state.wire import CampaignsInForce, Model
 
 _SAMPLE_SECONDS: Final = 0.001
@@ -154,14 +153,14 @@ def _folds(build: Callable[[], Fold]) -> list[Fold]:
     """Build a fold for each partition; together they keep as many people unpacked as a worker does."""
     folds = [build() for _ in range(PARTITIONS)]
     for each in folds:
-        each.shard.most_live = MOST_LIVE // PARTITIONS
+        each.shard.share_room(PARTITIONS)
     return folds
 
 
 def _taken(fold: Fold, batch: Batch) -> Outputs:
     """Fold a batch, and pack whom a worker would pack."""
     outputs = fold.apply(batch)
-    fold.shard.settle()
+    fold.shard.settle(is_at_end=bool(batch.read_to))
     return outputs
 
 

@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,9 @@ from connectors.claim import Claim
 from state.snapshots import Changes
 
 _FRAME: Final = struct.Struct("<II")
+_FORCED_AT: Final = 1 << 20
+"""So many bytes are forced to the disk at once, beside the worker, before a snapshot asks for it."""
+
 _DURABLE_AFTER: Final = 3
 """The engine may resume from the last snapshot or the one before; the third-last is surely no longer needed."""
 
@@ -47,15 +51,18 @@ _place: Final = msgspec.msgpack.Decoder(_Place)
 class ShardJournal:
     """One shard's journal, in `shard-{partition}` of the recovery directory.
 
-    A chunk is on the disk before `write` returns. Files are deleted three snapshots after they were last spoken of. A worker
-    that was taken over deletes nothing, and gives the engine no snapshot to put over its successor's.
+    What was added is on the disk before `write` returns; most of it before `write` is called, for `beside` forces it there
+    meanwhile. Files are deleted three snapshots after they were last spoken of. A worker that was taken over deletes
+    nothing, and gives the engine no snapshot to put over its successor's.
     """
 
-    def __init__(self, directory: Path, claim: Claim, snapshot: bytes | None) -> None:
-        self._root, self._claim, self._snapshot = directory, claim, snapshot
+    def __init__(self, directory: Path, claim: Claim, beside: Executor, snapshot: bytes | None) -> None:
+        self._root, self._claim, self._beside, self._snapshot = directory, claim, beside, snapshot
         self._segments: list[_Segment] = []
         self._round_at: int | None = None
         self._has_file = False
+        self._unforced = 0
+        self._forcing: Future[None] | None = None
         self._kept: deque[set[str]] = deque(maxlen=_DURABLE_AFTER)
 
     def read(self) -> tuple[bytes, Iterator[bytes]] | None:
@@ -75,13 +82,24 @@ class ShardJournal:
             chunk for segment in place.segments for chunk in _chunks(folder / segment.name, segment.size)
         )
 
+    def add(self, partition: int, chunk: bytes) -> None:
+        """Add a chunk ahead of the next snapshot. Raises OSError where one before could not be forced to the disk."""
+        folder = self._folder(partition)
+        self._append(folder, chunk)
+        if self._unforced >= _FORCED_AT and (self._forcing is None or self._forcing.done()):
+            self._await_forcing()
+            self._unforced = 0
+            self._forcing = self._beside.submit(_force_data, folder / self._segments[-1].name)
+
     def write(self, changes: Changes) -> bytes:
         """Add a chunk, and return the engine's snapshot: the head, and where its chunks are."""
         folder = self._folder(changes.partition)
         if changes.begins_round:
+            self._force(folder)
             self._has_file = False
         if changes.chunk is not None:
             self._append(folder, changes.chunk)
+        self._force(folder)
         if changes.begins_round:
             self._round_at = len(self._segments) - 1
         if changes.ends_round and self._round_at is not None:
@@ -102,13 +120,24 @@ class ShardJournal:
     def _append(self, folder: Path, chunk: bytes) -> None:
         if not self._has_file:
             self._begin_file(folder)
-        segment = self._segments[-1]
+        segment, frame = self._segments[-1], _FRAME.pack(len(chunk), zlib.crc32(chunk))
         with (folder / segment.name).open("ab") as file:
-            file.write(_FRAME.pack(len(chunk), zlib.crc32(chunk)))
+            file.write(frame)
             file.write(chunk)
-            file.flush()
-            os.fdatasync(file.fileno())
-        segment.size += _FRAME.size + len(chunk)
+        segment.size += len(frame) + len(chunk)
+        self._unforced += len(frame) + len(chunk)
+
+    def _force(self, folder: Path) -> None:
+        """Wait until all that was added is on the disk."""
+        self._await_forcing()
+        if self._unforced:
+            _force_data(folder / self._segments[-1].name)
+            self._unforced = 0
+
+    def _await_forcing(self) -> None:
+        forcing, self._forcing = self._forcing, None
+        if forcing is not None:
+            forcing.result()
 
     def _begin_file(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,6 +159,14 @@ class ShardJournal:
             self._claim.check()
         for name in old:
             (folder / name).unlink(missing_ok=True)
+
+
+def _force_data(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has the latter alone
+    finally:
+        os.close(descriptor)
 
 
 def force(path: Path) -> None:

@@ -7,6 +7,7 @@ where the journals are as well.
 import atexit
 import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import bytewax.operators as op
@@ -33,11 +34,12 @@ def personalization(
     transport: Transport, limits: Limits, settings: Settings, telemetry: Telemetry, stop: Stop, claim: Claim
 ) -> Dataflow:
     """Wire the dataflow. Step names are the schema of the recovery store: never rename one."""
-    metrics, watch, journal = telemetry.metrics, FoldWatch(telemetry), partial(ShardJournal, settings.recovery, claim)
+    metrics, watch, beside = telemetry.metrics, FoldWatch(telemetry), ThreadPoolExecutor(1, "journal")
+    journal = partial(ShardJournal, settings.recovery, claim, beside)
     flow = Dataflow("personalization")
     batches = op.input("events", flow, Felt(transport.source(stop, claim, metrics), telemetry.health))
     folded = op.stateful_batch(
-        "shard", batches, stop.noted(hosted(limits, settings.flood_share, watch, journal, churn_over(settings)))
+        "shard", batches, stop.noted(hosted(limits, settings.flood_share, watch, journal, beside, churn_over(settings)))
     )
 
     profiles = op.flat_map("profiles", folded, lambda keyed: keyed[1].profiles)

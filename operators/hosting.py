@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
 from time import perf_counter
 from typing import Protocol
 
@@ -9,8 +10,9 @@ from bytewax.operators import StatefulBatchLogic
 
 from operators.fold import ChurnOver, Fold, Limits
 from state.outputs import Outputs
+from state.packing import learned
 from state.records import Batch
-from state.shard import MOST_LIVE, Shard
+from state.shard import Shard
 from state.snapshots import Changes
 
 
@@ -34,8 +36,11 @@ class Journal(Protocol):
     def read(self) -> tuple[bytes, Iterable[bytes]] | None:
         """Read the head and the chunks that the engine's snapshot speaks of; None where there was none."""
 
+    def add(self, partition: int, chunk: bytes) -> None:
+        """Add a chunk, which need not be durable before the next `write`."""
+
     def write(self, changes: Changes) -> bytes:
-        """Add changes durably; return the engine's snapshot, which says where they are."""
+        """Add changes durably, and what was added before; return the engine's snapshot, which says where they are."""
 
 
 class Flooded(Exception):
@@ -48,9 +53,12 @@ class ShardLogic(StatefulBatchLogic[Batch, Outputs, bytes]):
     Stops the worker when more than `flood_share` of the last 2,000 records were rejected.
     """
 
-    def __init__(self, fold: Fold, flood_share: float, watch: Watch, journal: Journal) -> None:
+    def __init__(self, fold: Fold, flood_share: float, watch: Watch, journal: Journal, beside: Executor) -> None:
         self._fold, self._flood_share, self._watcher, self._journal = fold, flood_share, watch, journal
+        self._beside = beside
+        self._learning: Future[bytes | None] | None = None
         self._recent: deque[tuple[int, int]] = deque()
+        self._early = 0
 
     def on_batch(self, values: list[Batch]) -> tuple[Iterable[Outputs], bool]:
         """Fold the batches in."""
@@ -58,17 +66,33 @@ class ShardLogic(StatefulBatchLogic[Batch, Outputs, bytes]):
         for output in outputs:
             self._watch(output.records, len(output.dead_letters))
             self._watcher.folded(output, self._fold.shard)
-            self._fold.shard.settle()
+        for batch in values:
+            self._settle(batch)
         return outputs, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
         """Write down what changed; the engine pickles what is returned later and elsewhere, so it is bytes."""
         began = perf_counter()
+        self._take_in_dictionary()
         changes = self._fold.shard.changes()
         place = self._journal.write(changes)
-        size = len(place) + len(changes.chunk or b"")
+        if changes.samples and self._learning is None:
+            self._learning = self._beside.submit(learned, changes.samples)
+        size, self._early = self._early + len(place) + len(changes.chunk or b""), 0
         self._watcher.snapshotted(changes.partition, size, self._journal.size, perf_counter() - began)
         return place
+
+    def _take_in_dictionary(self) -> None:
+        if self._learning is not None and self._learning.done():
+            dictionary, self._learning = self._learning.result(), None
+            if dictionary is not None:
+                self._fold.shard.learn(dictionary)
+
+    def _settle(self, batch: Batch) -> None:
+        chunk = self._fold.shard.settle(is_at_end=bool(batch.read_to))
+        if chunk is not None:
+            self._journal.add(batch.partition, chunk)
+            self._early += len(chunk)
 
     def _watch(self, records: int, rejected: int) -> None:
         self._recent.append((records, rejected))
@@ -86,11 +110,13 @@ def hosted(
     flood_share: float,
     watch: Watch,
     journal: Callable[[bytes | None], Journal],
+    beside: Executor,
     churn_over: ChurnOver | None = None,
 ) -> Callable[[bytes | None], ShardLogic]:
     """Make the builder that Bytewax calls for each partition, with its snapshot on resume.
 
     A new shard learns its partition from its first batch. Those of one process share the room for people who are unpacked.
+    Dictionaries are learned `beside` the worker: nothing but the size of what is written depends on when that is done.
     """
     shards: list[Shard] = []
 
@@ -99,7 +125,7 @@ def hosted(
         saved = opened.read()
         shards.append(Shard(-1) if saved is None else Shard.restore(*saved))
         for each in shards:
-            each.most_live = MOST_LIVE // len(shards)
-        return ShardLogic(Fold(shards[-1], limits, churn_over), flood_share, watch, opened)
+            each.share_room(len(shards))
+        return ShardLogic(Fold(shards[-1], limits, churn_over), flood_share, watch, opened, beside)
 
     return build

@@ -6,7 +6,7 @@ knows who is cold, and whom to wake, without unpacking anybody and without a tab
 """
 
 import struct
-from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -69,22 +69,12 @@ class Packing:
         compressed = self._compressors[-1].compress(plain[HEAD_BYTES:])
         return marker.to_bytes(1, "big") + plain[1:HEAD_BYTES] + compressed
 
-    def wants_samples(self, people: int) -> bool:
-        """Tell whether so many people deserve a new dictionary: at two hundred, and whenever they are eight times as many."""
+    def samples(self, packed: dict[str, bytes]) -> list[bytes]:
+        """Take people to learn a dictionary from, at two hundred, and whenever they are eight times as many; else nobody."""
         known = len(self.dictionaries)
-        return known < MOST_DICTIONARIES and people >= SAMPLES * 8**known
-
-    def learn(self, samples: Iterable[bytes]) -> None:
-        """Make a dictionary out of some packed people, masked; takes some 60 ms. Who is very large is left out."""
-        bodies = (self._body(packed) for packed in samples)
-        people = [msgspec.msgpack.decode(body) for body in bodies if len(body) <= _LARGEST_SAMPLE]
-        impersonal: list[bytes | bytearray | memoryview] = [
-            _encode(person) for person in masked((_owner(person), person) for person in people)
-        ]
-        try:
-            self.add(train_dictionary(DICTIONARY_BYTES, impersonal, level=_LEVEL).as_bytes())
-        except ZstdError:  # they have too little in common
-            return
+        if known >= MOST_DICTIONARIES or len(packed) < SAMPLES * 8**known:
+            return []
+        return [self._body(each) for each in islice(packed.values(), 0, None, len(packed) // SAMPLES)]
 
     def add(self, dictionary: bytes) -> None:
         """Take in a dictionary that was learned before."""
@@ -93,6 +83,21 @@ class Packing:
         self.dictionaries.append(dictionary)
         self._compressors.append(ZstdCompressor(level=_LEVEL, dict_data=known, write_dict_id=False))
         self._decompressors.append(ZstdDecompressor(dict_data=known))
+
+
+def learned(samples: list[bytes]) -> bytes | None:
+    """Make a dictionary out of some people, masked; None where they have too little in common. Takes some 150 ms.
+
+    Who is very large is left out.
+    """
+    people = [msgspec.msgpack.decode(body) for body in samples if len(body) <= _LARGEST_SAMPLE]
+    impersonal: list[bytes | bytearray | memoryview] = [
+        _encode(person) for person in masked((_owner(person), person) for person in people)
+    ]
+    try:
+        return train_dictionary(DICTIONARY_BYTES, impersonal, level=_LEVEL).as_bytes()
+    except ZstdError:
+        return None
 
 
 def _owner(stored: list[Any]) -> str:

@@ -3,16 +3,18 @@
 When a round ends, what was written since it began is all there is to keep.
 """
 
-from itertools import islice
 from typing import Final
 
-from state.packing import SAMPLES, Packing
+from state.packing import Packing
 
 ROUND: Final = 360
 """So many snapshots after a round, an hour at one in ten seconds, the next one begins; it takes as many at most."""
 
 SLACK: Final = 10_000
 """A round begins at once when the journal holds so many entries more than there are people."""
+
+EARLY: Final = 100
+"""So many people at least make a chunk of the journal between two snapshots: each takes a write of its own."""
 
 _OVERGROWN: Final = 8
 """A journal of so many entries for each person is written anew at once: its worker restarts too often to end a round."""
@@ -33,8 +35,8 @@ class Rounds:
         self._snapshots = self._entries = 0
         self._rewritten: dict[str, bytes] = {}
 
-    def loaded(self, entries: int) -> None:
-        """Count entries of a journal that was read."""
+    def count(self, entries: int) -> None:
+        """Count entries of the journal, as they are read or written."""
         self._entries += entries
 
     def resume(self, people: int, *, is_journaled: bool) -> None:
@@ -49,14 +51,12 @@ class Rounds:
         """Have somebody not written who is gone."""
         self._rewritten.pop(key, None)
 
-    def begin(self, packed: dict[str, bytes], people: int, packing: Packing) -> bool:
+    def begin(self, packed: dict[str, bytes], people: int) -> bool:
         """Begin a round where it is time for one, and the journal holds anything that is old: an idle shard rests."""
         is_crowded = self._entries > people + SLACK
         is_old = self._snapshots >= ROUND and self._entries > people
         if self.is_journaled and (self._left is not None or not (is_crowded or is_old)):
             return False
-        if packing.wants_samples(len(packed)):
-            packing.learn(islice(packed.values(), 0, None, len(packed) // SAMPLES))
         self._left, self._snapshots, self._entries = list(packed), 0, 0
         return True
 
@@ -78,15 +78,20 @@ class Rounds:
             rewritten[key] = entry
         del self._left[-people:]
 
+    @property
+    def has_many(self) -> bool:
+        """Tell whether so many are to be written that a chunk of the journal before the next snapshot is worth it."""
+        return len(self._rewritten) >= EARLY and self.is_journaled
+
     def take(self) -> dict[str, bytes]:
-        """Take out who is to be written with this snapshot."""
-        self.is_journaled = True
+        """Take out who is to be written now."""
         people, self._rewritten = self._rewritten, {}
         return people
 
-    def wrote(self, entries: int) -> bool:
-        """Count a snapshot of so many entries; tell whether it ends a round."""
-        self._entries, self._snapshots = self._entries + entries, self._snapshots + 1
+    def snapshotted(self) -> bool:
+        """Count a snapshot, which wrote who was left; tell whether it ends a round."""
+        self.is_journaled = True
+        self._snapshots += 1
         ends = self._left is not None and not self._left
         if ends:
             self._left = None

@@ -6,9 +6,8 @@ the restored one are the same by construction, and a person who is not there cos
 A snapshot is what changed since the last one, for a journal to add, which is written anew now and then (see `state.rounds`).
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Final
 
 import msgspec
@@ -23,7 +22,13 @@ from state.timers import Timers
 from state.wire import Model
 
 MOST_LIVE: Final = 20_000
-"""More people than these are not kept unpacked in a process: each takes five kilobytes, and 3 us of the pause at a snapshot."""
+"""More people than these are not kept unpacked in a process: each takes five kilobytes, and 15 us of a snapshot's pause."""
+
+MOST_LIVE_AT_END: Final = 1_000
+"""So many are kept where a process has read its log to the end: then a pause is what everybody waits for."""
+
+_PACKED_AT_ONCE: Final = 64
+"""So many people are packed after a batch beyond those who came with it: 1 ms."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _snapshot: Final = msgspec.msgpack.Decoder(Snapshot)
@@ -35,8 +40,8 @@ class Shard:
 
     `log_time` is the append time of the last record. `live` holds the people who were touched lately, for a look that costs no
     call, and `wakes` says of each of them with something due when to look at them next: at the latest at that time, maybe in
-    vain; `find` and `due` know all. Up to `idle_until` certainly nothing is due; something is for `timers` people. `most_live`
-    is for whoever has several shards in a process to set.
+    vain; `find` and `due` know all. Up to `idle_until` certainly nothing is due; something is for `timers` people. `room` is
+    for so many people who are live, `room_at_end` where the log has been read to its end.
     """
 
     def __init__(self, partition: int) -> None:
@@ -46,21 +51,26 @@ class Shard:
         self.models: dict[str, Model] = {}
         self.carts_open = 0
         self.live: dict[str, Person] = {}
-        self.most_live = MOST_LIVE
+        self.share_room(1)
         self.wakes: dict[str, int] = {}
         self._packed: dict[str, bytes] = {}
         self._packing = Packing()
+        self._has_new_dictionary = False
         self._timers = Timers(self.due)
         self.timers = 0
         self._calendar = Calendar()
         self.idle_until = NEVER
         self._rounds = Rounds()
         self._settled = 0
-        self._packed_early_at = 0
+        self._queue: deque[tuple[str, int]] = deque()
         self._gone: list[str] = []
 
     def __len__(self) -> int:
         return len(self._packed) + len(self.live)
+
+    def share_room(self, shards: int) -> None:
+        """Share the room of a process with its other shards; with this one they are so many."""
+        self.room, self.room_at_end = MOST_LIVE // shards, MOST_LIVE_AT_END // shards
 
     def find(self, key: str) -> Person | None:
         """Look a person up, unpacking them if they were not touched since the last snapshot."""
@@ -70,6 +80,7 @@ class Shard:
             if packed is None:
                 return None
             person = self.live[key] = self._packing.unpack(packed)
+            self._queue.append((key, self.log_time))
             if at := due(packed):
                 self.wakes[key] = at
         return person
@@ -98,6 +109,7 @@ class Shard:
     def add(self, key: str, person: Person, look_again: int) -> None:
         """Remember a person, and look on the day of `look_again` whether they may be forgotten."""
         self.live[key] = person
+        self._queue.append((key, self.log_time))
         self.look_again(key, look_again)
 
     def look_again(self, key: str, at: int) -> None:
@@ -166,48 +178,64 @@ class Shard:
         """Take the people of a midnight: those to look at again, in order of their keys."""
         return self._calendar.take()
 
-    def settle(self) -> None:
-        """Do, after a batch, a share of what a snapshot would have to do at once.
+    def settle(self, *, is_at_end: bool) -> bytes | None:
+        """Do, after a batch, a share of what a snapshot would have to do at once; return a chunk for the journal, or None.
 
-        Go on with the round, by one person for each who was touched, who is another entry of the journal. If too many people
-        are unpacked, pack some of them.
+        Go on with the round, by one person for each who was touched, who is another entry of the journal. Pack people beyond
+        those whom there is room for. Whoever is packed can be written: a chunk counts from the next snapshot on, so it need
+        not be on the disk before.
         """
-        self._rounds.go(len(self.live) - self._settled, self._packed, self._packing, self.log_time)
-        if len(self.live) > self.most_live:
-            self._pack_early()
+        came = len(self.live) - self._settled
+        self._rounds.go(came, self._packed, self._packing, self.log_time)
+        beyond = len(self.live) - (self.room_at_end if is_at_end else self.room)
+        self._pack_early(min(beyond, came + _PACKED_AT_ONCE))
         self._settled = len(self.live)
+        return self._chunk(self._rounds.take()) if self._rounds.has_many else None
 
-    def _pack_early(self) -> None:
-        """Pack those who came first, unless they came again since the last time."""
-        live, before = self.live, self._packed_early_at
-        gone = []
-        for key in list(islice(live, self.most_live // 4 + 1)):
-            if live[key].touched <= before:
-                gone.append(key)
-            else:
-                live[key] = live.pop(key)
+    def _pack_early(self, people: int) -> None:
+        """Pack so many of those who came first; who came again since takes another turn."""
+        queue, live, gone = self._queue, self.live, dict[str, None]()
+        for _ in range(len(queue)):
+            if len(gone) >= people:
+                break
+            key, touched = queue.popleft()
+            person = live.get(key)
+            if person is not None and person.touched > touched:
+                queue.append((key, person.touched))
+            elif person is not None:
+                gone[key] = None
         self._rounds.rewrite(self._pack(gone))
-        self._packed_early_at = self.log_time
 
     def changes(self) -> Changes:
-        """Write down what changed since the last time, and pack everybody."""
+        """Write down what changed since the last time and was not written early, and pack everybody."""
         rounds = self._rounds
-        begins_round = rounds.begin(self._packed, len(self), self._packing)
+        begins_round = rounds.begin(self._packed, len(self))
+        self._has_new_dictionary |= begins_round
         rounds.go(rounds.share(len(self)), self._packed, self._packing, self.log_time)
         people = rounds.take()
-        people |= self._pack(list(self.live))
+        people |= self._pack_all()
         self._settled = 0
-        chunk = Chunk(people, self._gone)
-        if begins_round:
-            chunk.dictionaries = self._packing.dictionaries
-        self._gone, ends_round = [], rounds.wrote(len(people))
-        is_empty = not (people or chunk.gone or begins_round)
+        samples = self._packing.samples(self._packed) if begins_round else []
+        is_empty = not (people or self._gone or self._has_new_dictionary)
+        chunk = None if is_empty else self._chunk(people)
         head = _encode(self._head(Chunk()))
-        return Changes(self.partition, head, None if is_empty else _encode(chunk), begins_round, ends_round)
+        return Changes(self.partition, head, chunk, begins_round, rounds.snapshotted(), samples)
+
+    def learn(self, dictionary: bytes) -> None:
+        """Take in what was learned from the samples of changes: from now on cold people are compressed with it."""
+        self._packing.add(dictionary)
+        self._has_new_dictionary = True
+
+    def _chunk(self, people: dict[str, bytes]) -> bytes:
+        """Write down some people, and who is gone since the last chunk; dictionaries are in before anybody who needs them."""
+        chunk = _encode(Chunk(people, self._gone, self._packing.dictionaries if self._has_new_dictionary else []))
+        self._gone, self._has_new_dictionary = [], False
+        self._rounds.count(len(people))
+        return chunk
 
     def snapshot(self) -> bytes:
         """Write the whole shard down, and pack everybody: for whoever keeps no journal, which would be behind by this."""
-        self._pack(list(self.live))
+        self._pack_all()
         self._rounds.is_journaled = False
         return _encode(self._head(Chunk(self._packed, [], self._packing.dictionaries)))
 
@@ -243,7 +271,11 @@ class Shard:
             chunk,
         )
 
-    def _pack(self, keys: list[str]) -> dict[str, bytes]:
+    def _pack_all(self) -> dict[str, bytes]:
+        self._queue.clear()
+        return self._pack(list(self.live))
+
+    def _pack(self, keys: Iterable[str]) -> dict[str, bytes]:
         plain, take, wake = self._packing.plain, self.live.pop, self.wakes.pop
         packed = {key: plain(take(key), wake(key, 0)) for key in keys}
         self._packed |= packed
@@ -255,4 +287,4 @@ class Shard:
         for key in chunk.gone:
             self._packed.pop(key, None)
         self._packed |= chunk.people
-        self._rounds.loaded(len(chunk.people))
+        self._rounds.count(len(chunk.people))

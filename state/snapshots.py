@@ -8,7 +8,7 @@ from state.wire import Model
 
 
 class Chunk(msgspec.Struct, array_like=True):
-    """People as they are now, those who are gone, and the dictionaries that were not written since the round began."""
+    """People as they are now, those who are gone before them, and all dictionaries where a new one, or a round, begins."""
 
     people: dict[str, bytes] = {}
     gone: list[str] = []
@@ -34,7 +34,8 @@ class Snapshot(msgspec.Struct, array_like=True):
 class Changes(NamedTuple):
     """What a journal adds at a snapshot: a head that replaces the last one, and a chunk that comes after those before.
 
-    When a round ends, everything is in the chunks since the one that began it. A chunk may do both, or be empty.
+    When a round ends, everything is in the chunks since the one that began it. A chunk may do both, or be empty. From
+    `samples`, where there are any, a dictionary is to be learned beside the worker, for the shard to take in.
     """
 
     partition: int
@@ -42,3 +43,4 @@ class Changes(NamedTuple):
     chunk: bytes | None
     begins_round: bool
     ends_round: bool
+    samples: list[bytes] = []  # noqa: RUF012 - never changed

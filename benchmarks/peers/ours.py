@@ -117,7 +117,7 @@ class _Logic(StatefulBatchLogic[Batch, dict[str, int], bytes]):
         for batch in values:
             self._fold.shard.partition = batch.partition
             self._fold.apply(batch)
-            self._fold.shard.settle()
+            self._fold.shard.settle(is_at_end=False)
             self._left -= len(batch.records)
         if self._left or self._has_told:  # until it stops, the source goes on with empty batches
             return (), StatefulBatchLogic.RETAIN

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 import msgspec
@@ -13,16 +14,20 @@ from connectors.journal import BrokenJournal, ShardJournal
 from connectors.recovery_files import WrongShare, prepare, share_out
 from connectors.topics import Fenced
 from state.snapshots import Changes
+from tests.beside import AtOnce, Later
 
+AT_ONCE: Final = AtOnce()
 Begin = Callable[[bytes | None], ShardJournal]
 FOLDER: Final = "shard-0003"
+SOME: Final = bytes(1 << 20)
+"""So much that it is forced to the disk before a snapshot asks for it."""
 
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Begin:
     """Start a run, which takes the directory over."""
     runs = iter(range(100))
-    return lambda snapshot: ShardJournal(tmp_path, Claim.take(tmp_path, 0, f"run{next(runs)}"), snapshot)
+    return lambda snapshot: ShardJournal(tmp_path, Claim.take(tmp_path, 0, f"run{next(runs)}"), AT_ONCE, snapshot)
 
 
 def added(
@@ -34,7 +39,7 @@ def added(
 
 def chunks_of(folder: Path, snapshot: bytes) -> list[bytes]:
     """Read everything, and take nothing over."""
-    saved = ShardJournal(folder, Claim(folder / "claim-0", "reader"), snapshot).read()
+    saved = ShardJournal(folder, Claim(folder / "claim-0", "reader"), AT_ONCE, snapshot).read()
     assert saved is not None
     return list(saved[1])
 
@@ -135,6 +140,48 @@ def test_a_damaged_journal_is_refused_with_its_name(
         chunks_of(tmp_path, snapshot)
 
 
+def test_what_was_added_before_a_snapshot_counts_from_the_snapshot_on(begin: Begin, tmp_path: Path) -> None:
+    """A worker killed between the two resumes from the snapshot before, which does not speak of it."""
+    journal = begin(None)
+    first = journal.write(added(chunk=b"first"))
+    journal.add(3, b"early")
+    assert chunks_of(tmp_path, first) == [b"first"]
+    second = journal.write(added(chunk=b"second"))
+    assert chunks_of(tmp_path, second) == [b"first", b"early", b"second"]
+    journal.add(3, b"before a round")
+    third = journal.write(added(chunk=b"all", begins=True))
+    assert chunks_of(tmp_path, third) == [b"first", b"early", b"second", b"before a round", b"all"]
+    assert chunks_of(tmp_path, journal.write(added(chunk=b"end", ends=True))) == [b"all", b"end"]
+
+
+def test_a_snapshot_waits_for_what_is_being_forced_to_the_disk(tmp_path: Path) -> None:
+    """The engine's row must not be true before the bytes that it speaks of are safe."""
+    later, written = Later(), list[bytes]()
+    journal = ShardJournal(tmp_path, Claim.take(tmp_path, 0, "run"), later, None)
+    journal.add(3, SOME)
+    writer = Thread(target=lambda: written.append(journal.write(added())))
+    writer.start()
+    writer.join(0.1)
+    assert written == []
+    later.go()
+    writer.join()
+    assert chunks_of(tmp_path, written[0]) == [SOME, b"people"]
+
+
+@pytest.mark.parametrize("then", ["add", "write"])
+def test_a_disk_that_failed_beside_the_worker_fails_what_comes_next(tmp_path: Path, then: str) -> None:
+    """Asked again, the kernel says that all is well: it reports an error once, to the thread that asked first."""
+    later = Later()
+    journal = ShardJournal(tmp_path, Claim.take(tmp_path, 0, "run"), later, None)
+    journal.add(3, SOME)
+    (file,) = (tmp_path / FOLDER).iterdir()
+    file.rename(tmp_path / "away")
+    later.go()
+    (tmp_path / "away").rename(file)
+    with pytest.raises(FileNotFoundError):
+        journal.add(3, SOME) if then == "add" else journal.write(added())
+
+
 def test_a_snapshot_from_before_there_were_journals_is_its_own_head(begin: Begin) -> None:
     """The first worker of this version resumes from the last snapshot of the one before."""
     old = msgspec.msgpack.encode([1, 3, 0, {}, {}, {}, {}, {}, 0])
@@ -148,7 +195,7 @@ def test_journals_move_with_the_recovery_files_and_are_refused_elsewhere(tmp_pat
     folders = [tmp_path / str(number) for number in range(4)]
     for number in range(2):
         prepare(folders[number], 8, number, 2)
-    journal = ShardJournal(folders[1], Claim.take(folders[1], 1, "run"), None)
+    journal = ShardJournal(folders[1], Claim.take(folders[1], 1, "run"), AT_ONCE, None)
     snapshot = journal.write(added())
     share_out(folders, 4)
     assert not (folders[1] / FOLDER).exists()
@@ -163,7 +210,7 @@ def test_a_journal_that_a_crash_left_half_moved_is_moved_again_and_of_two_times_
     """What is half copied has no journal's name; what is there twice must be the same, or a person says which counts."""
     folders = [tmp_path / str(number) for number in range(4)]
     prepare(folders[0], 8, 0, 1)
-    snapshot = ShardJournal(folders[0], Claim.take(folders[0], 0, "run"), None).write(added())
+    snapshot = ShardJournal(folders[0], Claim.take(folders[0], 0, "run"), AT_ONCE, None).write(added())
     half = folders[1] / f"{FOLDER}.coming"
     half.mkdir(parents=True)
     (half / "00000001.run").write_bytes(b"half")

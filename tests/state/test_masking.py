@@ -3,6 +3,7 @@
 import random
 import string
 import tracemalloc
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from zstandard import train_dictionary
 
 from state.masking import SHARED, masked
-from state.packing import DICTIONARY_BYTES, SAMPLES, Packing
+from state.packing import DICTIONARY_BYTES, SAMPLES, Packing, learned
 from state.people import Cart, Cause, Contact, Line, Person, Sent, User, Visitor, Wait
 from tests.shopping import at
 
@@ -37,13 +38,19 @@ def told(dictionary: bytes, words: list[str]) -> list[str]:
     return [word for word in words if any(word[n : n + _LONG_ENOUGH].encode() in dictionary for n in starts)]
 
 
+def learned_of(packer: Packing, people: Iterable[Person]) -> bytes:
+    """Learn a dictionary from people."""
+    dictionary = learned(packer.samples({str(n): packer.plain(each, 0) for n, each in enumerate(people)}))
+    assert dictionary is not None
+    return dictionary
+
+
 def test_a_dictionary_names_nobody() -> None:
     """It is kept for good, so nothing that a person would want erased may be in it; unmasked, some of it would be."""
     rng, packer = random.Random(3), Packing()
     people, words = zip(*(person(rng) for _ in range(SAMPLES)), strict=True)
     private = [word for each in words for word in each]
-    packer.learn([packer.plain(each, 0) for each in people])
-    (dictionary,) = packer.dictionaries
+    dictionary = learned_of(packer, people)
     bare = train_dictionary(DICTIONARY_BYTES, [msgspec.msgpack.encode(each) for each in people], level=1).as_bytes()
 
     assert b"shop.example/shoes" in dictionary
@@ -61,8 +68,7 @@ def test_names_in_any_script_and_numbers_stay_out_of_the_dictionary() -> None:
         User("default", f"{n}", at(), contact=Contact("", {"name": name, "phone": phone, "latitude": place}))
         for n, (name, phone, place) in enumerate(zip(names, phones, places, strict=True))
     ]
-    packer.learn([packer.plain(each, 0) for each in people])
-    (dictionary,) = packer.dictionaries
+    dictionary = learned_of(packer, people)
 
     assert b"latitude" in dictionary
     private = [*(name.encode() for name in names), *map(msgspec.msgpack.encode, [*phones, *places])]
@@ -83,8 +89,7 @@ def test_the_devices_of_one_person_do_not_make_them_many() -> None:
     devices = [Visitor("default", f"device-{n}", at(), who) for n in range(20)]
     others = [User("default", f"user-{n}", at()) for n in range(SAMPLES)]
     everybody: list[Person] = [*devices, *others]
-    packer.learn([packer.plain(each, 0) for each in everybody])
-    (dictionary,) = packer.dictionaries
+    dictionary = learned_of(packer, everybody)
 
     assert who.encode() not in dictionary
 

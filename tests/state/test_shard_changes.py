@@ -10,6 +10,7 @@ from operators.fold import Fold, Limits
 from state import rounds
 from state.campaigns import Items, Selector
 from state.clock import DAY, HOUR
+from state.packing import learned
 from state.people import User
 from state.records import Batch, Record
 from state.shard import Shard
@@ -25,7 +26,7 @@ class Chunks:
 
     def __init__(self) -> None:
         self.head, self.kept, self._round_at = b"", list[bytes](), 0
-        self.rounds = 0
+        self.rounds = self.early = 0
 
     def write(self, changes: Changes) -> None:
         """Add changes."""
@@ -37,6 +38,20 @@ class Chunks:
         if changes.ends_round:
             del self.kept[: self._round_at]
             self._round_at, self.rounds = 0, self.rounds + 1
+
+    def snapshot(self, shard: Shard) -> None:
+        """Take a snapshot of a shard, which then has learned from its samples."""
+        changes = shard.changes()
+        self.write(changes)
+        if changes.samples and (dictionary := learned(changes.samples)):
+            shard.learn(dictionary)
+
+    def settle(self, shard: Shard, *, is_at_end: bool = False) -> None:
+        """Add what a shard has to write after a batch."""
+        chunk = shard.settle(is_at_end=is_at_end)
+        if chunk is not None:
+            self.kept.append(chunk)
+            self.early += 1
 
     def restored(self) -> Shard:
         """Read everything back."""
@@ -54,6 +69,7 @@ def test_any_changes_rounds_and_restarts_give_the_outputs_of_a_shard_that_never_
 ) -> None:
     """Twelve hundred people for some days, who come, go cold, come again, are erased; a restart now and then."""
     monkeypatch.setattr(rounds, "SLACK", 500)
+    monkeypatch.setattr(rounds, "EARLY", 10)
     rng, log = random.Random(11), [Record("0-0", at(), in_force(CART))]
     for number in range(6_000):
         now = at(minutes=number / 2)
@@ -74,19 +90,20 @@ def test_any_changes_rounds_and_restarts_give_the_outputs_of_a_shard_that_never_
 
     journal, fold, found = Chunks(), Fold(Shard(0), Limits()), []
     for start in range(0, len(log), 20):
-        fold.shard.most_live = 30
+        fold.shard.room, fold.shard.room_at_end = 60, 20
         found.append(fold.apply(Batch(0, log[start : start + 20], 0)))
         if rng.random() < 0.8:
-            fold.shard.settle()
+            journal.settle(fold.shard, is_at_end=rng.random() < 0.5)
         if rng.random() < 0.3:
-            journal.write(fold.shard.changes())
+            journal.snapshot(fold.shard)
             if rng.random() < 0.1:
                 fold = Fold(journal.restored(), Limits())
     assert [(out.triggers, out.decisions, out.profiles) for out in found] == [
         (out.triggers, out.decisions, out.profiles) for out in expected
     ]
-    journal.write(fold.shard.changes())
+    journal.snapshot(fold.shard)
     assert journal.rounds > 2, "rounds ended, and what was before them was dropped"
+    assert journal.early > 2, "people were written between snapshots"
     restored = journal.restored()
     assert len(restored) == len(whole.shard)
     everybody = [f"default/user-{number}" for number in range(PEOPLE)]
@@ -103,10 +120,10 @@ def test_people_who_were_away_are_compressed_and_come_back_as_they_were() -> Non
         fold.apply(Batch(0, [Record(f"{number}-0", now, shopped(number))], 0))
     fold.apply(Batch(0, [Record("x-0", at(hours=3), shopped(0))], 0))
     as_it_was = fold.shard.snapshot()
-    journal.write(fold.shard.changes())
+    journal.snapshot(fold.shard)
     fold.apply(Batch(0, [Record("y-0", at(hours=4), shopped(1))], 0))
     for _ in range(2 * rounds.ROUND + 2):
-        journal.write(fold.shard.changes())
+        journal.snapshot(fold.shard)
     assert journal.rounds == 2, "the first wrote everybody at once, as nothing was written before"
     restored = journal.restored()
     assert len(restored.snapshot()) < len(as_it_was) / 2
@@ -131,11 +148,11 @@ def test_an_erased_person_is_in_no_chunk_that_counts_after_two_rounds() -> None:
     for number, who in enumerate(("ann", "bob")):
         traits = {"email": f"{who}@example.com"}
         fold.apply(Batch(0, [Record(f"{number}-0", at(), sent("identify", at(), user=who, traits=traits))], 0))
-    journal.write(fold.shard.changes())
+    journal.snapshot(fold.shard)
     gone = msgspec.json.encode({"type": "delete", "tenant": "default", "userId": "ann"})
     fold.apply(Batch(0, [Record("2-0", at(seconds=1), gone)], 0))
     for _ in range(2 * rounds.ROUND + 2):
-        journal.write(fold.shard.changes())
+        journal.snapshot(fold.shard)
     assert b"bob@example.com" in b"".join(journal.kept)
     assert b"ann@example.com" not in b"".join(journal.kept)
     assert journal.restored().find("default/ann") is None
@@ -144,7 +161,7 @@ def test_an_erased_person_is_in_no_chunk_that_counts_after_two_rounds() -> None:
 def test_somebody_who_is_erased_and_comes_again_in_one_epoch_is_there_after_a_restart() -> None:
     """Packed early, since many others were about, they were struck out of the changes together with who they had been."""
     fold, journal = Fold(Shard(0), Limits()), Chunks()
-    fold.shard.most_live = 0
+    fold.shard.room = 0
     story = [
         sent("page", at(), user="ann"),
         msgspec.json.encode({"type": "delete", "tenant": "default", "userId": "ann"}),
@@ -153,33 +170,33 @@ def test_somebody_who_is_erased_and_comes_again_in_one_epoch_is_there_after_a_re
     ]
     fold.apply(Batch(0, [Record(f"{n}-0", at(), value) for n, value in enumerate(story)], 0))
     for _ in range(8):
-        fold.shard.settle()
+        journal.settle(fold.shard)
     assert "default/ann" not in fold.shard.live
-    journal.write(fold.shard.changes())
+    journal.snapshot(fold.shard)
     restored = journal.restored()
     assert restored.find("default/ann") == fold.shard.find("default/ann") is not None
     assert restored.due("default/ann") == fold.shard.due("default/ann") > 0
     again = [tracked("Product Viewed", at(seconds=1), user=f"other-{n}", product_id="shoes") for n in range(3)]
     fold.apply(Batch(0, [Record(f"1-{n}", at(seconds=1), value) for n, value in enumerate(again)], 0))
     for _ in range(8):
-        fold.shard.settle()
+        journal.settle(fold.shard)
     assert "default/other-0" not in fold.shard.live
     gone = msgspec.json.encode({"type": "delete", "tenant": "default", "userId": "other-0"})
     fold.apply(Batch(0, [Record("2-0", at(seconds=2), gone)], 0))
-    journal.write(fold.shard.changes())
+    journal.snapshot(fold.shard)
     assert journal.restored().find("default/other-0") is None
 
 
 def test_of_many_people_those_who_come_again_stay_unpacked() -> None:
     """Packed in the order in which they came, the busiest were packed first, and unpacked at their next event."""
     fold = Fold(Shard(0), Limits())
-    fold.shard.most_live = 8
+    fold.shard.room = 8
     for number in range(100):
         now = at(seconds=number)
         both = [sent("page", now, user=who, message_id=f"{who}-{number}") for who in ("ann", f"other-{number}")]
         fold.apply(Batch(0, [Record(f"{number}-{n}", now, value) for n, value in enumerate(both)], 0))
         ann = fold.shard.live["default/ann"]
-        fold.shard.settle()
+        fold.shard.settle(is_at_end=False)
         assert fold.shard.live["default/ann"] is ann
         assert len(fold.shard.live) <= 12
 
@@ -191,7 +208,7 @@ def test_a_journal_that_restarts_made_long_is_written_anew_at_once(monkeypatch: 
     for run in range(200):
         numbers = range(run * PEOPLE, run * PEOPLE + (10 if run else 40))
         fold.apply(Batch(0, [Record(f"{n}-0", at(seconds=n), shopped(n)) for n in numbers], 0))
-        journal.write(fold.shard.changes())
+        journal.snapshot(fold.shard)
         fold = Fold(journal.restored(), Limits())
         assert len(journal.kept) < 60
     assert len(fold.shard) == 40
