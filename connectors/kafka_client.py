@@ -21,6 +21,8 @@ DELIVERY_MILLISECONDS: Final = 60_000
 _LOOK_SECONDS: Final = 0.05
 """`consume` waits for so long where it finds less than it was asked for."""
 
+_HEARSAY_SECONDS: Final = 5.0
+
 _AT_THE_END_MILLISECONDS: Final = 10
 """For how long a broker may hold back the answer that there is nothing more; by default half a second."""
 
@@ -116,13 +118,23 @@ class Kafka(NamedTuple):
 
 
 def require(client: Any, place: TopicPartition) -> None:
-    """Raise KafkaRefused where a partition is not there, or Kafka does not answer for a minute."""
-    try:
-        found = client.list_topics(place.topic, timeout=DELIVERY_MILLISECONDS / 1000).topics[place.topic]
-    except KafkaException as error:
-        raise said(error.args[0], place.topic) from error
-    if place.partition not in found.partitions:
-        raise KafkaRefused(f"{place.topic} has {len(found.partitions)} partitions; `waxmark topics` says what it needs")
+    """Raise KafkaRefused where a partition is not there, or Kafka does not answer for a minute.
+
+    A broker that knows nothing of a topic yet is asked again for five seconds: it hears of a new one after the others.
+    """
+    end = time.monotonic() + _HEARSAY_SECONDS
+    while True:
+        try:
+            found = client.list_topics(place.topic, timeout=DELIVERY_MILLISECONDS / 1000).topics[place.topic]
+        except KafkaException as error:
+            raise said(error.args[0], place.topic) from error
+        if place.partition in found.partitions:
+            return
+        if found.partitions or time.monotonic() > end:
+            raise KafkaRefused(
+                f"{place.topic} has {len(found.partitions)} partitions; `waxmark topics` says what it needs"
+            )
+        time.sleep(_LOOK_SECONDS)
 
 
 def configured(settings: Settings, environment: Mapping[str, str]) -> Kafka:

@@ -75,7 +75,7 @@ UNCOVERED: Final = _gauge(
 LAST_LOOK: Final = _gauge(
     "waxmark_last_look_timestamp_seconds", "s", "Unix time of the last look at the log, also when it brought nothing."
 )
-SNAPSHOT_BYTES: Final = _gauge("waxmark_snapshot_bytes", "By", "What a shard's last snapshot wrote.")
+SNAPSHOT_BYTES: Final = _gauge("waxmark_snapshot_bytes", "By", "What was written for a shard's last snapshot.")
 JOURNAL_BYTES: Final = _gauge(
     "waxmark_journal_bytes", "By", "What a shard's journal takes on the disk and a resume reads."
 )
