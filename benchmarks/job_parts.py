@@ -160,7 +160,7 @@ def _folds(build: Callable[[], Fold]) -> list[Fold]:
 def _taken(fold: Fold, batch: Batch) -> Outputs:
     """Fold a batch, and pack whom a worker would pack."""
     outputs = fold.apply(batch)
-    fold.shard.settle(is_at_end=bool(batch.read_to))
+    fold.shard.settle(is_at_end=batch.at_end)
     return outputs
 
 

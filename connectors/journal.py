@@ -85,21 +85,23 @@ class ShardJournal:
     def add(self, partition: int, chunk: bytes) -> None:
         """Add a chunk ahead of the next snapshot. Raises OSError where one before could not be forced to the disk."""
         folder = self._folder(partition)
-        self._append(folder, chunk)
-        if self._unforced >= _FORCED_AT and (self._forcing is None or self._forcing.done()):
-            self._await_forcing()
-            self._unforced = 0
-            self._forcing = self._beside.submit(_force_data, folder / self._segments[-1].name)
+        with self._fenced_first():
+            self._append(folder, chunk)
+            if self._unforced >= _FORCED_AT and (self._forcing is None or self._forcing.done()):
+                self._await_forcing()
+                self._unforced = 0
+                self._forcing = self._beside.submit(_force_data, folder / self._segments[-1].name)
 
     def write(self, changes: Changes) -> bytes:
         """Add a chunk, and return the engine's snapshot: the head, and where its chunks are."""
         folder = self._folder(changes.partition)
-        if changes.begins_round:
+        with self._fenced_first():
+            if changes.begins_round:
+                self._force(folder)
+                self._has_file = False
+            if changes.chunk is not None:
+                self._append(folder, changes.chunk)
             self._force(folder)
-            self._has_file = False
-        if changes.chunk is not None:
-            self._append(folder, changes.chunk)
-        self._force(folder)
         if changes.begins_round:
             self._round_at = len(self._segments) - 1
         if changes.ends_round and self._round_at is not None:
@@ -133,6 +135,15 @@ class ShardJournal:
         if self._unforced:
             _force_data(folder / self._segments[-1].name)
             self._unforced = 0
+
+    @contextlib.contextmanager
+    def _fenced_first(self) -> Iterator[None]:
+        """Tell of having been taken over, rather than of the file that the successor has deleted."""
+        try:
+            yield
+        except OSError:
+            self._claim.check()
+            raise
 
     def _await_forcing(self) -> None:
         forcing, self._forcing = self._forcing, None

@@ -156,7 +156,8 @@ class _EventPartition(StatefulSourcePartition[tuple[str, Batch], str]):
             connection.send_command("XREAD", "BLOCK", HEARTBEAT, "COUNT", 1, "STREAMS", self._stream, self._position)
         self._asked = at_end
         self._metrics.looked(self._partition, now=now, log_time=log_time(self._position), at_end=at_end)
-        return [(self._key, Batch(self._partition, _records(entries), now - self._settling if at_end else 0))]
+        read_to = now - self._settling if at_end else 0
+        return [(self._key, Batch(self._partition, _records(entries), read_to, at_end))]
 
     def _look(self) -> tuple[int, list[Any]]:
         """Take the server's time, then what there is."""

@@ -89,7 +89,7 @@ class ShardLogic(StatefulBatchLogic[Batch, Outputs, bytes]):
                 self._fold.shard.learn(dictionary)
 
     def _settle(self, batch: Batch) -> None:
-        chunk = self._fold.shard.settle(is_at_end=bool(batch.read_to))
+        chunk = self._fold.shard.settle(is_at_end=batch.at_end)
         if chunk is not None:
             self._journal.add(batch.partition, chunk)
             self._early += len(chunk)

@@ -24,12 +24,13 @@ class Batch(NamedTuple):
     """What a source saw of one partition in one look.
 
     `read_to` is a promise: no record with an append time below it will ever follow this batch. It is 0 where the source
-    cannot tell (it did not read to the end), and lets timers fire on an idle log. Microseconds UTC.
+    cannot tell, and lets timers fire on an idle log. Microseconds UTC. `at_end` says that there was nothing more to take.
     """
 
     partition: int
     records: list[Record]
     read_to: int
+    at_end: bool = False
 
 
 def partition_of(key: str, partitions: int) -> int:

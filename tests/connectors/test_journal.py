@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import pytest
 
+from connectors import journal as journals
 from connectors.claim import Claim
 from connectors.journal import BrokenJournal, ShardJournal
 from connectors.recovery_files import WrongShare, prepare, share_out
@@ -166,6 +167,33 @@ def test_a_snapshot_waits_for_what_is_being_forced_to_the_disk(tmp_path: Path) -
     later.go()
     writer.join()
     assert chunks_of(tmp_path, written[0]) == [SOME, b"people"]
+
+
+def test_whatever_a_snapshot_speaks_of_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what was added early, and in the file that a round leaves behind."""
+    forced: dict[str, int] = {}
+    monkeypatch.setattr(journals, "_force_data", lambda file: forced.update({file.name: file.stat().st_size}))
+    journal = ShardJournal(tmp_path, Claim.take(tmp_path, 0, "run"), AT_ONCE, None)
+    for number, begins in enumerate((False, False, True, False)):
+        journal.add(3, SOME if number % 2 else b"early")
+        journal.write(added(begins=begins, chunk=None if number == 1 else b"people"))
+        assert forced == {file.name: file.stat().st_size for file in (tmp_path / FOLDER).iterdir()}
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_sleeper_whose_file_is_gone_learns_that_it_was_taken_over(begin: Begin, tmp_path: Path, begins: bool) -> None:
+    """Told that a file is missing instead, its supervisor would start it again, and take the place back from its successor."""
+    sleeper = begin(None)
+    snapshot = sleeper.write(added())
+    sleeper.add(3, b"early")
+    heir = begin(snapshot)
+    heir.read()
+    heir.write(added(begins=True, ends=True))
+    for _ in range(3):
+        heir.write(added(chunk=None))
+    assert files(tmp_path) == ["00000002.run1"]
+    with pytest.raises(Fenced):
+        sleeper.write(added(chunk=None, begins=begins))
 
 
 @pytest.mark.parametrize("then", ["add", "write"])

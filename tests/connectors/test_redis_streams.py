@@ -13,7 +13,7 @@ from benchmarks.determinism import PARTITIONS, simulated
 from benchmarks.worker import Worker, read, replayed
 from connectors import redis_log, redis_server
 from connectors.recorder import Metrics
-from connectors.redis_streams import EventSource, UnsafeRedis, stream
+from connectors.redis_streams import BATCH, EventSource, UnsafeRedis, stream
 from connectors.stopping import Stop
 from connectors.topics import EVENTS, TRIGGERS
 from state.clock import DAY, HOUR, MILLISECOND
@@ -135,6 +135,17 @@ def test_a_source_refuses_to_go_on_where_the_log_is_gone(source: Source, client:
     with pytest.raises(UnsafeRedis, match=f"{LOG} no longer holds {positions[400]}"):
         source(positions[400])
     assert look(source(positions[600]))[0] == positions[601]
+
+
+def test_a_backlog_is_not_at_its_end_until_a_look_brings_less_than_it_may(source: Source, client: Any) -> None:
+    """At the end a pause is what everybody waits for, so people are written early; in a backlog that would be wasted."""
+    fill(client, BATCH + 1, age=HOUR)
+    part = source()
+    told = [batch for _ in range(2) for _, batch in part.next_batch()]
+    assert [(len(batch.records), batch.at_end, bool(batch.read_to)) for batch in told] == [
+        (BATCH, False, False),
+        (1, True, True),
+    ]
 
 
 def wait(part: Any, seconds: float = 5.0) -> Batch:

@@ -24,7 +24,7 @@ from connectors.routing import routed_keys
 from connectors.stopping import Stop
 from connectors.topics import DEAD_LETTERS, EVENTS, TRIGGERS, Buried, Fenced
 from state.outputs import Feedback
-from state.records import Record, partition_of
+from state.records import Batch, Record, partition_of
 from state.wire import Link
 
 PARTITIONS = 2
@@ -101,6 +101,18 @@ def test_records_come_with_the_brokers_time_their_offset_and_their_trace(kafka: 
         ("1", b"", "00-trace"),
     ]
     assert before - 1000 <= records[0].log_time <= records[1].log_time <= time.time_ns() // 1000
+
+
+def test_a_backlog_is_not_at_its_end_though_its_time_is_told(kafka: Kafka, source: OpenSource) -> None:
+    """Every batch says how late it is; people who will come again in the next one need not be packed for that."""
+    append(kafka, *[b"{}"] * 5)
+    part, told, end = source(pace=QUICK._replace(batch=2)), list[Batch](), time.monotonic() + 20
+    time.sleep(1)  # until all five were fetched
+    while sum(len(batch.records) for batch in told) < 5:
+        assert time.monotonic() < end
+        told += [batch for _, batch in part.next_batch() if batch.records]
+    assert [(len(batch.records), batch.at_end) for batch in told] == [(2, False), (2, False), (1, True)]
+    assert all(batch.read_to for batch in told)
 
 
 def test_an_idle_partition_reports_the_time_of_a_tick_that_the_broker_stamped(kafka: Kafka, source: OpenSource) -> None:

@@ -68,7 +68,7 @@ def test_the_shards_of_a_process_share_the_room_for_people_who_are_unpacked() ->
 def many(first: int, people: int, now: int) -> Batch:
     """Let so many people come, of a log that is read to its end."""
     who = [f"user-{number}" for number in range(first, first + people)]
-    return Batch(0, [Record(f"{now}-{user}", now, sent("page", now, user=user)) for user in who], now + 1)
+    return Batch(0, [Record(f"{now}-{user}", now, sent("page", now, user=user)) for user in who], 0, at_end=True)
 
 
 def test_once_the_log_is_read_to_its_end_people_are_written_before_the_snapshot() -> None:
