@@ -14,7 +14,7 @@ from state.packing import learned
 from state.people import User
 from state.records import Batch, Record
 from state.shard import Shard
-from state.snapshots import Changes
+from state.snapshots import Changes, Chunk
 from tests.shopping import CART, added_to_cart, at, in_force, ordered, sent, tracked
 
 PEOPLE: Final = 1_200
@@ -128,6 +128,24 @@ def test_people_who_were_away_are_compressed_and_come_back_as_they_were() -> Non
     restored = journal.restored()
     assert len(restored.snapshot()) < len(as_it_was) / 2
     assert restored.find("default/user-77") == Shard.restore(as_it_was).find("default/user-77")
+
+
+def test_who_is_compressed_with_a_dictionary_just_learned_is_read_after_a_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It comes in the middle of a round, whose beginning wrote only those before it."""
+    monkeypatch.setattr(rounds, "SLACK", 0)
+    fold, journal = Fold(Shard(0), Limits()), Chunks()
+    for hour, people in enumerate((300, 10, 10, 50)):
+        log = [Record(f"{hour}-{n}", at(hours=hour), shopped(n)) for n in range(people)]
+        fold.apply(Batch(0, log, 0))
+        journal.settle(fold.shard)
+        journal.snapshot(fold.shard)
+    assert journal.rounds == 0
+    assert any(packed[0] > 1 for packed in msgspec.msgpack.decode(journal.kept[-1], type=Chunk).people.values())
+    restored = journal.restored()
+    for number in range(300):
+        assert restored.find(f"default/user-{number}") == fold.shard.find(f"default/user-{number}") is not None
 
 
 def test_an_idle_shard_writes_nothing_more() -> None:
