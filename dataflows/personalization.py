@@ -34,12 +34,15 @@ def personalization(
     transport: Transport, limits: Limits, settings: Settings, telemetry: Telemetry, stop: Stop, claim: Claim
 ) -> Dataflow:
     """Wire the dataflow. Step names are the schema of the recovery store: never rename one."""
-    metrics, watch, beside = telemetry.metrics, FoldWatch(telemetry), ThreadPoolExecutor(1, "journal")
-    journal = partial(ShardJournal, settings.recovery, claim, beside)
+    metrics, watch = telemetry.metrics, FoldWatch(telemetry)
+    forcing, learning = ThreadPoolExecutor(1, "forcing"), ThreadPoolExecutor(1, "learning")  # who forces must not wait
+    journal = partial(ShardJournal, settings.recovery, claim, forcing)
     flow = Dataflow("personalization")
     batches = op.input("events", flow, Felt(transport.source(stop, claim, metrics), telemetry.health))
     folded = op.stateful_batch(
-        "shard", batches, stop.noted(hosted(limits, settings.flood_share, watch, journal, beside, churn_over(settings)))
+        "shard",
+        batches,
+        stop.noted(hosted(limits, settings.flood_share, watch, journal, learning, churn_over(settings))),
     )
 
     profiles = op.flat_map("profiles", folded, lambda keyed: keyed[1].profiles)

@@ -11,7 +11,7 @@ import re
 import string
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 SHARED: Final = 10
@@ -27,19 +27,25 @@ _WORD: Final = re.compile(r"\w+|\W+")
 _Beginning = str | tuple[int, bytes]
 
 
-def masked(people: Iterable[tuple[str, Any]]) -> list[Any]:
+def masked(people: Iterable[tuple[str, Any]], breathe: Callable[[], None] = lambda: None) -> list[Any]:
     """Mask people, each with a name of whose they are: what several things of one person share is not shared.
 
-    They are given as the lists, mappings, texts, bytes and numbers that they are stored as.
+    They are given as the lists, mappings, texts, bytes and numbers that they are stored as. `breathe` is called after every
+    millisecond or so of work.
     """
     samples, by_owner, counts = list(people), defaultdict[str, list[Any]](list), Counter[_Beginning]()
     for owner, person in samples:
         by_owner[owner].append(person)
     for theirs in by_owner.values():
         counts.update({beginning for _, leaf in _leaves(theirs) for beginning in _beginnings(leaf)})
+        breathe()
     shared = {beginning for beginning, count in counts.items() if count >= SHARED}
     rng = random.Random(len(samples))  # noqa: S311 - it hides nothing: what it draws does not depend on whom it masks
-    return [_Mask(shared, rng).of(person) for _, person in samples]
+    found = []
+    for _, person in samples:
+        found.append(_Mask(shared, rng).of(person))
+        breathe()
+    return found
 
 
 def _leaves(value: Any) -> set[tuple[type, Any]]:

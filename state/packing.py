@@ -6,6 +6,7 @@ knows who is cold, and whom to wake, without unpacking anybody and without a tab
 """
 
 import struct
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
 
@@ -45,6 +46,7 @@ class Packing:
         self.dictionaries: list[bytes] = []
         self._compressors: list[ZstdCompressor] = []
         self._decompressors: list[ZstdDecompressor] = []
+        self._wanted_at = SAMPLES
 
     def plain(self, person: Person, due: int) -> bytes:
         """Pack a person who is about, and when something is next due for them."""
@@ -71,9 +73,9 @@ class Packing:
 
     def samples(self, packed: dict[str, bytes]) -> list[bytes]:
         """Take people to learn a dictionary from, at two hundred, and whenever they are eight times as many; else nobody."""
-        known = len(self.dictionaries)
-        if known >= MOST_DICTIONARIES or len(packed) < SAMPLES * 8**known:
+        if len(self.dictionaries) >= MOST_DICTIONARIES or len(packed) < self._wanted_at:
             return []
+        self._wanted_at = 8 * len(packed)
         return [self._body(each) for each in islice(packed.values(), 0, None, len(packed) // SAMPLES)]
 
     def add(self, dictionary: bytes) -> None:
@@ -81,18 +83,19 @@ class Packing:
         known = ZstdCompressionDict(dictionary)
         known.precompute_compress(level=_LEVEL)
         self.dictionaries.append(dictionary)
+        self._wanted_at = max(self._wanted_at, SAMPLES * 8 ** len(self.dictionaries))
         self._compressors.append(ZstdCompressor(level=_LEVEL, dict_data=known, write_dict_id=False))
         self._decompressors.append(ZstdDecompressor(dict_data=known))
 
 
-def learned(samples: list[bytes]) -> bytes | None:
-    """Make a dictionary out of some people, masked; None where they have too little in common. Takes some 150 ms.
+def learned(samples: list[bytes], breathe: Callable[[], None] = lambda: None) -> bytes | None:
+    """Make a dictionary out of some people, masked; None where they have too little in common.
 
-    Who is very large is left out.
+    Takes some 150 ms; `breathe` is called after every millisecond or so. Who is very large is left out.
     """
     people = [msgspec.msgpack.decode(body) for body in samples if len(body) <= _LARGEST_SAMPLE]
     impersonal: list[bytes | bytearray | memoryview] = [
-        _encode(person) for person in masked((_owner(person), person) for person in people)
+        _encode(person) for person in masked(((_owner(person), person) for person in people), breathe)
     ]
     try:
         return train_dictionary(DICTIONARY_BYTES, impersonal, level=_LEVEL).as_bytes()

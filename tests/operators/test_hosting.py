@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from operators import hosting
 from operators.fold import Limits
 from operators.hosting import hosted
 from state import rounds
@@ -92,6 +93,7 @@ def test_a_dictionary_is_learned_beside_the_worker_and_taken_in_at_a_later_snaps
 ) -> None:
     """Learned within a snapshot, it stopped each shard of a process for 150 ms, one after the other."""
     monkeypatch.setattr(rounds, "SLACK", 0)
+    monkeypatch.setattr(hosting, "_BREATH_SECONDS", 0)
     journal, beside = Chunks(), Later()
     logic = hosted(Limits(), 0.5, Heard(), lambda _: journal, beside)(None)
     for second in range(3):

@@ -58,6 +58,30 @@ def test_a_dictionary_names_nobody() -> None:
     assert told(dictionary, private) == []
 
 
+def test_who_learns_a_dictionary_takes_a_breath_after_each_person() -> None:
+    """Learned in one go beside a busy worker, it took half of the interpreter for a second: profiles came 500 ms late."""
+    rng, breaths = random.Random(5), list[None]()
+    samples = Packing().samples({str(n): Packing().plain(person(rng)[0], 0) for n in range(SAMPLES)})
+    assert learned(samples, lambda: breaths.append(None)) == learned(samples) is not None
+    assert len(breaths) >= 2 * SAMPLES - SHARED
+
+
+def test_the_next_dictionary_is_learned_when_people_are_eight_times_as_many() -> None:
+    """By number of dictionaries, a shard that was filled at once learned three in a row from the same people."""
+    rng, packer = random.Random(6), Packing()
+    packed = {str(n): packer.plain(person(rng)[0], 0) for n in range(3 * SAMPLES)}
+    dictionary = learned(packer.samples(packed))
+    assert dictionary is not None
+    packer.add(dictionary)
+    assert packer.samples(packed) == []
+    grown = packed | {f"again-{n}-{key}": each for n in range(7) for key, each in packed.items()}
+    assert packer.samples(grown)
+    restarted = Packing()
+    restarted.add(dictionary)
+    assert restarted.samples(packed) == []
+    assert restarted.samples(grown)
+
+
 def test_names_in_any_script_and_numbers_stay_out_of_the_dictionary() -> None:
     """Characters beyond ASCII and numbers were left as they were: dozens of whole names and telephone numbers were in it."""
     rng, packer = random.Random(4), Packing()
