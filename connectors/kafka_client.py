@@ -22,6 +22,7 @@ _LOOK_SECONDS: Final = 0.05
 """`consume` waits for so long where it finds less than it was asked for."""
 
 _HEARSAY_SECONDS: Final = 5.0
+"""For how long a broker may not have heard of a topic that the others have made."""
 
 _AT_THE_END_MILLISECONDS: Final = 10
 """For how long a broker may hold back the answer that there is nothing more; by default half a second."""

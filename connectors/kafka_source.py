@@ -162,9 +162,8 @@ class _KafkaPartition(StatefulSourcePartition[tuple[str, Batch], str]):
         if not records and self._reading.time == before:
             return []
         self._tick_under_way = False
-        at_end = (
-            self._reading.at_end or len(messages) < self._pace.batch
-        )  # the broker says so only when it is asked once more
+        # The broker says that it is the end only to the next question.
+        at_end = self._reading.at_end or len(messages) < self._pace.batch
         return [(self._key, Batch(self._place.partition, records, self._reading.time, at_end))]
 
     def _tick_if_idle(self) -> None:
