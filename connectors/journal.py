@@ -9,7 +9,7 @@ import os
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Final
@@ -173,18 +173,16 @@ class ShardJournal:
 
 
 def _force_data(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has the latter alone
-    finally:
-        os.close(descriptor)
+    force(file, getattr(os, "fdatasync", os.fsync))  # macOS has the latter alone
 
 
-def force(path: Path) -> None:
+def force(path: Path, sync: Callable[[int], None] = os.fsync) -> None:
     """Force a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _number(name: str) -> int:
