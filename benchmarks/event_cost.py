@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from connectors import campaign_file, garbage, logfile, redis_server
+from connectors.outbox import Outboxes
 from connectors.recorder import Metrics
 from connectors.redis_outputs import OnceSink
 from connectors.redis_profiles import ProfileSink
@@ -136,15 +137,16 @@ def _written(url: str, fold: Fold) -> Stage:
     with connect(url) as client:
         client.flushall()
     metrics = Metrics(enabled=False)
-    profiles = ProfileSink(url, 0, metrics).build("profiles", 0, 1)
-    triggers = OnceSink(url, 1, TRIGGERS, metrics).build_part("triggers", "0", None)
-    decisions = OnceSink(url, 1, DECISIONS, metrics).build_part("decisions", "0", None)
+    outboxes = Outboxes(url)
+    profiles = ProfileSink(outboxes, 0, metrics).build("profiles", 0, 1)
+    triggers = OnceSink(url, 1, TRIGGERS, metrics, outboxes=outboxes).build_part("triggers", "0", None)
+    decisions = OnceSink(url, 1, DECISIONS, metrics, outboxes=outboxes).build_part("decisions", "0", None)
 
     def take(records: list[Record]) -> None:
         outputs = fold.apply(Batch(0, records, 0))
-        profiles.write_batch(outputs.profiles)
         triggers.write_batch([*outputs.triggers])
         decisions.write_batch([*outputs.decisions])
+        profiles.write_batch([outputs.profiles])
 
     return take
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from types import FrameType
 from typing import Any, Final, NamedTuple
@@ -18,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from benchmarks.event_cost import plain, scoring
 from benchmarks.job_run import PARTITIONS, ROOT
 from connectors import garbage
+from connectors.outbox import Outboxes
 from connectors.recorder import Metrics
 from connectors.redis_profiles import ProfileSink
 from connectors.redis_streams import connect
@@ -170,7 +172,7 @@ def _written(url: str, log: _Log) -> None:
     with _sinks(url) as (profiles, others):
         for batch in log:
             outputs = log.time("whole", lambda batch=batch: _taken(folds[batch.partition], batch))  # type: ignore[misc]
-            log.time("redis", lambda outputs=outputs: profiles.write_batch(outputs.profiles))  # type: ignore[misc]
+            log.time("redis", lambda outputs=outputs: profiles.write_batch([outputs.profiles]))  # type: ignore[misc]
             log.time("sinks", lambda outputs=outputs, batch=batch: others(batch.partition, outputs))  # type: ignore[misc]
 
 
@@ -179,13 +181,15 @@ def _sinks(url: str) -> Iterator[tuple[Any, Callable[[int, Outputs], None]]]:
     """Open the product's sinks: that of profiles, and a function that writes to all the others."""
     with connect(url) as client:
         client.flushdb()
-    transport, stop = _transport(url), Stop()
-    sinks: dict[str, Any] = {topic: transport.once(topic, stop, _OFF) for topic in (TRIGGERS, DECISIONS, EXAMPLES)}
-    sinks |= {DEAD_LETTERS: transport.dead_letters(stop, _OFF), EVENTS: transport.feedback(stop)}
+    transport, stop, outboxes = _transport(url), Stop(), Outboxes(url)
+    once = partial(transport.once, stop=stop, metrics=_OFF, outboxes=outboxes)
+    sinks: dict[str, Any] = {topic: once(topic) for topic in (TRIGGERS, DECISIONS, EXAMPLES)}
+    sinks[DEAD_LETTERS] = transport.dead_letters(stop, _OFF, outboxes)
+    sinks[EVENTS] = transport.feedback(stop, outboxes)
     opened: dict[str, list[Any]] = {
         topic: [sink.build_part(topic, name, None) for name in sink.list_parts()] for topic, sink in sinks.items()
     }
-    profiles: Any = ProfileSink(url, 0, _OFF).build("profiles", 0, 1)
+    profiles: Any = ProfileSink(outboxes, 0, _OFF).build("profiles", 0, 1)
 
     def write(partition: int, outputs: Outputs) -> None:
         values: dict[str, list[Any]] = {
@@ -198,6 +202,7 @@ def _sinks(url: str) -> Iterator[tuple[Any, Callable[[int, Outputs], None]]]:
         for topic, items in values.items():
             if items:
                 opened[topic][partition].write_batch(items)
+        outboxes.own.settle()
 
     try:
         yield profiles, write

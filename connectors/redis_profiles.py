@@ -2,93 +2,67 @@
 
 import time
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
-import hiredis
-import redis
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from connectors.outbox import AT_ONCE, Outbox, Outboxes
 from connectors.recorder import Metrics
-from connectors.redis_streams import connect
+from connectors.redis_streams import packed
 from state.clock import SECOND
 from state.outputs import ProfileUpdate
-
-AT_ONCE: Final = 64 * 1024
-"""So many bytes go to Redis, which writes them while the next are put together."""
 
 KEPT: Final = 1024
 """Heads of longer values are made anew each time."""
 
 
-class ProfileSink(DynamicSink[ProfileUpdate]):
-    """Writes each batch in one pipeline. After a crash a profile may step back until the replay has caught up.
+class ProfileSink(DynamicSink[list[ProfileUpdate]]):
+    """Writes profiles, then settles the worker's outbox, so that a trigger is never seen before the profile that it is about.
 
-    `ttl` is in seconds and renewed at each write; 0 keeps profiles until the user is forgotten. It is 0 or more than the
-    fold's `WHOLE_AFTER`, since what is written is the fields that changed.
+    So this is the last step of a flow, and is given whatever came of each batch, were it nothing. After a crash a profile
+    may step back until the replay has caught up. `ttl` is in seconds and renewed at each write; 0 keeps profiles until the user
+    is forgotten. It is 0 or more than the fold's `WHOLE_AFTER`, since what is written is the fields that changed.
     """
 
-    def __init__(self, url: str, ttl: int, metrics: Metrics) -> None:
-        self._url, self._ttl, self._metrics = url, ttl, metrics
+    def __init__(self, outboxes: Outboxes, ttl: int, metrics: Metrics) -> None:
+        self._outboxes, self._ttl, self._metrics = outboxes, ttl, metrics
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_ProfileWriter":  # noqa: ARG002 - theirs
-        """Open this worker's connection."""
-        return _ProfileWriter(connect(self._url), self._ttl, self._metrics)
+        """Take this worker's outbox."""
+        return _ProfileWriter(self._outboxes.own, self._ttl, self._metrics)
 
 
-class _ProfileWriter(StatelessSinkPartition[ProfileUpdate]):
-    def __init__(self, client: Any, ttl: int, metrics: Metrics) -> None:
-        self._client, self._ttl, self._metrics = client, ttl, metrics
-        self._connection = client.connection_pool.get_connection()
-        self._reader = hiredis.Reader(replyError=redis.ResponseError)
+class _ProfileWriter(StatelessSinkPartition[list[ProfileUpdate]]):
+    def __init__(self, outbox: Outbox, ttl: int, metrics: Metrics) -> None:
+        self._outbox, self._ttl, self._metrics = outbox, ttl, metrics
 
-    def write_batch(self, items: list[ProfileUpdate]) -> None:
-        send, ttl = self._connection.send_packed_command, str(self._ttl)
+    def write_batch(self, batches: list[list[ProfileUpdate]]) -> None:
+        items = list(chain.from_iterable(batches))
+        now, ttl = self._outbox.now, str(self._ttl)
         commands: list[bytes] = []
         answers = size = 0
         for tenant, user_id, fields, _ in items:
             key = profile_key(tenant, user_id)
-            command = _packed("DEL", key) if fields is None else _hset(key, fields)
+            command = packed("DEL", key) if fields is None else _hset(key, fields)
             if self._ttl and fields is not None:
-                command += _packed("EXPIRE", key, ttl)
+                command += packed("EXPIRE", key, ttl)
                 answers += 1
             answers += 1
             commands.append(command)
             size += len(command)
             if size >= AT_ONCE:
-                send([b"".join(commands)])
+                now(b"".join(commands), answers)
                 commands.clear()
-                size = 0
-        send([b"".join(commands)])
-        self._hear(answers)
-        if self._metrics.enabled:
-            now = time.time()
-            self._metrics.profile_latency([now - update.log_time / SECOND for update in items])
-
-    def _hear(self, answers: int) -> None:
-        """Read the answers to what was sent, each a number; raise the first that is an error, once all are read."""
-        # redis-py's own loop takes a microsecond an answer, which is as much as writing a third of a profile.
-        receive, reader = self._connection._sock.recv, self._reader  # noqa: SLF001 - it lends its socket to nobody
-        failure: Exception | None = None
-        while answers:
-            try:
-                received = receive(AT_ONCE)
-            except OSError as error:
-                raise redis.ConnectionError(f"no answer from Redis to profiles: {error}") from error
-            if not received:
-                raise redis.ConnectionError("Redis hung up while profiles were written")
-            reader.feed(received)
-            while (answer := reader.gets()) is not False:
-                if type(answer) is int:
-                    answers -= 1
-                elif isinstance(answer, Exception):
-                    failure = failure or answer
-                    answers -= 1
-        if failure is not None:
-            raise failure
+                answers = size = 0
+        if commands:
+            now(b"".join(commands), answers)
+        self._outbox.settle()
+        if items and self._metrics.enabled:
+            written = time.time()
+            self._metrics.profile_latency([written - update.log_time / SECOND for update in items])
 
     def close(self) -> None:
-        self._client.connection_pool.release(self._connection)
-        self._client.close()
+        self._outbox.close()
 
 
 def profile_key(tenant: str, user_id: str) -> str:
@@ -132,9 +106,4 @@ def _hset(key: str, fields: dict[str, str | int | float]) -> bytes:
     command = "".join(pieces)
     if command.isascii():
         return command.encode()
-    return _packed("HSET", key, *chain.from_iterable(fields.items()))
-
-
-def _packed(*parts: str | float) -> bytes:
-    packed: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type] # its stub says a tuple of one
-    return packed
+    return packed("HSET", key, *chain.from_iterable(fields.items()))

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
+import hiredis
 import redis
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
@@ -54,6 +55,17 @@ def log_time(position: bytes | str) -> int:
 def append(client: Any, partitions: int, key: str, value: bytes) -> None:
     """Append one record under a person's key; it is durable as far as that Redis is when this returns."""
     client.xadd(stream(EVENTS, partition_of(key, partitions)), {"v": value})
+
+
+def packed(*parts: str | float | bytes) -> bytes:
+    """Write a command as Redis reads it."""
+    command: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type] # its stub says a tuple of one
+    return command
+
+
+def appending(partitions: int, key: str, value: bytes) -> bytes:
+    """Write the command that appends one record under a person's key."""
+    return packed("XADD", stream(EVENTS, partition_of(key, partitions)), "*", "v", value)
 
 
 def scan(client: Any, topic: str, partition: int, after: str = "-") -> Iterator[tuple[str, dict[bytes, bytes]]]:

@@ -13,6 +13,7 @@ from connectors.kafka_client import Kafka, KafkaRefused, configured
 from connectors.kafka_feedback import KafkaSink
 from connectors.kafka_outputs import KafkaOnceSink
 from connectors.kafka_source import KafkaSource, Pace
+from connectors.outbox import Outboxes
 from connectors.recorder import Metrics
 from connectors.redis_outputs import FeedbackSink, OnceSink
 from connectors.redis_streams import EventSource, connect
@@ -42,14 +43,14 @@ class Transport(Protocol):
         """Read the events."""
 
     def once(
-        self, topic: str, stop: Stop, metrics: Metrics, wrote: Wrote = nobody
+        self, topic: str, stop: Stop, metrics: Metrics, wrote: Wrote = nobody, outboxes: Outboxes | None = None
     ) -> FixedPartitionedSink[Emission | Buried, Any]:
-        """Write a topic exactly once."""
+        """Write a topic exactly once; where it is in the Redis of `outboxes`, with the rest of what they hold."""
 
-    def dead_letters(self, stop: Stop, metrics: Metrics) -> FixedPartitionedSink[Buried, Any]:
+    def dead_letters(self, stop: Stop, metrics: Metrics, outboxes: Outboxes) -> FixedPartitionedSink[Buried, Any]:
         """Write the dead letters, at least once."""
 
-    def feedback(self, stop: Stop) -> FixedPartitionedSink[Feedback, Any]:
+    def feedback(self, stop: Stop, outboxes: Outboxes) -> FixedPartitionedSink[Feedback, Any]:
         """Write links and forwards back into the events, at least once."""
 
     def publish(self, campaigns: list[Campaign]) -> bool:
@@ -76,19 +77,26 @@ class RedisTransport:
         retention, most = self._settings.retention_days * DAY, self._settings.batch_records
         return EventSource(self._url, self._partitions, stop, retention, metrics, most=most)
 
-    def once(self, topic: str, stop: Stop, metrics: Metrics, wrote: Wrote = nobody) -> OnceSink:  # noqa: ARG002 - one process
+    def once(
+        self,
+        topic: str,
+        stop: Stop,  # noqa: ARG002 - one process
+        metrics: Metrics,
+        wrote: Wrote = nobody,
+        outboxes: Outboxes | None = None,
+    ) -> OnceSink:
         """Write a topic exactly once."""
         # Triggers are forgotten by delivery, which knows what it still needs of them.
         retention = 0 if topic == TRIGGERS else self._settings.retention_days * DAY
-        return OnceSink(self._url, self._partitions, topic, metrics, wrote, retention)
+        return OnceSink(self._url, self._partitions, topic, metrics, wrote, retention, outboxes)
 
-    def dead_letters(self, stop: Stop, metrics: Metrics) -> Any:
+    def dead_letters(self, stop: Stop, metrics: Metrics, outboxes: Outboxes) -> Any:
         """Write the dead letters: here even exactly once."""
-        return self.once(DEAD_LETTERS, stop, metrics)
+        return self.once(DEAD_LETTERS, stop, metrics, outboxes=outboxes)
 
-    def feedback(self, stop: Stop) -> FeedbackSink:  # noqa: ARG002 - one process
+    def feedback(self, stop: Stop, outboxes: Outboxes) -> FeedbackSink:  # noqa: ARG002 - one process
         """Write links and forwards back into the events, at least once."""
-        return FeedbackSink(self._url, self._partitions)
+        return FeedbackSink(outboxes, self._partitions)
 
     def publish(self, campaigns: list[Campaign]) -> bool:
         """Put campaigns in force, unless they are."""
@@ -125,15 +133,22 @@ class KafkaTransport:
             self._kafka, self._partitions, stop, claim, metrics, pace, accept_expired=settings.accept_expired
         )
 
-    def once(self, topic: str, stop: Stop, metrics: Metrics, wrote: Wrote = nobody) -> KafkaOnceSink:
+    def once(
+        self,
+        topic: str,
+        stop: Stop,
+        metrics: Metrics,
+        wrote: Wrote = nobody,
+        outboxes: Outboxes | None = None,  # noqa: ARG002 - for what is in Redis
+    ) -> KafkaOnceSink:
         """Write a topic exactly once."""
         return KafkaOnceSink(self._kafka, self._partitions, topic, stop, metrics, wrote)
 
-    def dead_letters(self, stop: Stop, metrics: Metrics) -> Any:  # noqa: ARG002 - nothing is suppressed
+    def dead_letters(self, stop: Stop, metrics: Metrics, outboxes: Outboxes) -> Any:  # noqa: ARG002 - nothing is suppressed
         """Write the dead letters, at least once."""
         return KafkaSink(self._kafka, self._partitions, DEAD_LETTERS, stop)
 
-    def feedback(self, stop: Stop) -> Any:
+    def feedback(self, stop: Stop, outboxes: Outboxes) -> Any:  # noqa: ARG002 - for what is in Redis
         """Write links and forwards back into the events, at least once."""
         return KafkaSink(self._kafka, self._partitions, EVENTS, stop)
 

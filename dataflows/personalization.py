@@ -16,6 +16,7 @@ from bytewax.dataflow import Dataflow
 from connectors.awoken import Awoken
 from connectors.claim import Claim
 from connectors.journal import ShardJournal
+from connectors.outbox import Outboxes
 from connectors.pulse import Felt
 from connectors.redis_profiles import ProfileSink
 from connectors.settings import Settings
@@ -45,19 +46,21 @@ def personalization(
         stop.noted(hosted(limits, settings.flood_share, watch, journal, learning, churn_over(settings))),
     )
 
-    profiles = op.flat_map("profiles", folded, lambda keyed: keyed[1].profiles)
     triggers = op.map_value("triggers", folded, lambda outputs: outputs.triggers)
     decisions = op.map_value("decisions", folded, lambda outputs: outputs.decisions)
     examples = op.map_value("examples", folded, lambda outputs: [*map(addressed, outputs.examples)])
     dead_letters = op.map_value("dead_letters", folded, lambda outputs: [*map(buried, outputs.dead_letters)])
     feedback = op.map_value("feedback", folded, lambda outputs: outputs.feedback)
+    profiles = op.map("profiles", folded, lambda keyed: keyed[1].profiles)
 
-    op.output("to_profiles", profiles, ProfileSink(settings.redis, settings.profile_ttl_seconds, metrics))
-    op.output("to_triggers", triggers, Awoken(transport.once(TRIGGERS, stop, metrics, watch.sent)))
-    op.output("to_decisions", decisions, Awoken(transport.once(DECISIONS, stop, metrics, watch.not_sent)))
-    op.output("to_examples", examples, Awoken(transport.once(EXAMPLES, stop, metrics)))
-    op.output("to_dead_letters", dead_letters, Awoken(transport.dead_letters(stop, metrics)))
-    op.output("to_events", feedback, Awoken(transport.feedback(stop)))
+    outboxes = Outboxes(settings.redis)
+    once = partial(transport.once, stop=stop, metrics=metrics, outboxes=outboxes)
+    op.output("to_triggers", triggers, Awoken(once(TRIGGERS, wrote=watch.sent)))
+    op.output("to_decisions", decisions, Awoken(once(DECISIONS, wrote=watch.not_sent)))
+    op.output("to_examples", examples, Awoken(once(EXAMPLES)))
+    op.output("to_dead_letters", dead_letters, Awoken(transport.dead_letters(stop, metrics, outboxes)))
+    op.output("to_events", feedback, Awoken(transport.feedback(stop, outboxes)))
+    op.output("to_profiles", profiles, ProfileSink(outboxes, settings.profile_ttl_seconds, metrics))
     return flow
 
 

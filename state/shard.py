@@ -24,7 +24,7 @@ from state.wire import Model
 MOST_LIVE: Final = 20_000
 """More people than these are not kept unpacked in a process: each takes five kilobytes, and 15 us of a snapshot's pause."""
 
-MOST_LIVE_AT_END: Final = 1_000
+MOST_LIVE_AT_END: Final = 200
 """So many are kept where a process has read its log to the end: then a pause is what everybody waits for."""
 
 _PACKED_AT_ONCE: Final = 64

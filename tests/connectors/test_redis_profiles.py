@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import redis
 
+from connectors.outbox import AT_ONCE, Outboxes
 from connectors.recorder import Metrics
-from connectors.redis_profiles import AT_ONCE, KEPT, ProfileSink, profile_key
+from connectors.redis_profiles import KEPT, ProfileSink, profile_key
 from state.outputs import ProfileUpdate
 
 Fields = dict[str, str | int | float]
@@ -18,7 +19,7 @@ Fields = dict[str, str | int | float]
 
 def open_sink(redis_url: str, ttl: int = 0) -> Any:
     """Open a writer."""
-    return ProfileSink(redis_url, ttl, Metrics(enabled=False)).build("profiles", 0, 1)
+    return ProfileSink(Outboxes(redis_url), ttl, Metrics(enabled=False)).build("profiles", 0, 1)
 
 
 def update(user_id: str, fields: Fields | None) -> ProfileUpdate:
@@ -35,7 +36,7 @@ def test_every_kind_of_value_is_written_as_python_says_it(redis_url: str, client
     """Numbers, empty texts, texts with the protocol's own line ends, and texts that are as long as a cart may be."""
     fields: Fields = {"n": -3, "x": 1.5, "whole": 2.0, "tiny": 1e-7, "empty": "", "lines": "a\r\n$3\r\nb"}
     fields |= {"short": "s" * (KEPT - 1), "long": "l" * KEPT, "longest": "m" * (3 * AT_ONCE)}
-    open_sink(redis_url).write_batch([update("ann", fields)])
+    open_sink(redis_url).write_batch([[update("ann", fields)]])
     assert read(client, "ann") == {name: str(value) for name, value in fields.items()}
 
 
@@ -45,7 +46,7 @@ def test_texts_of_every_script_are_written_whole(redis_url: str, client: Any, us
     """A length in the protocol counts bytes, and a text's length counts characters."""
     fields: Fields = {"name": text, "events": 3, "total": 95.9}
     open_sink(redis_url).write_batch(
-        [update("before", {"a": "b"}), update(user_id, fields), update("after", {"c": "d"})]
+        [[update("before", {"a": "b"}), update(user_id, fields)], [update("after", {"c": "d"})]]
     )
     assert read(client, user_id) == {"name": text, "events": "3", "total": "95.9"}
     assert (read(client, "before"), read(client, "after")) == ({"a": "b"}, {"c": "d"})
@@ -54,7 +55,7 @@ def test_texts_of_every_script_are_written_whole(redis_url: str, client: Any, us
 def test_a_batch_larger_than_what_is_sent_at_once_is_written_whole(redis_url: str, client: Any) -> None:
     """It goes out in several pieces; no update falls between two of them."""
     updates = [update(f"user-{n}", {"n": n, "text": "x" * 100}) for n in range(3000)]
-    open_sink(redis_url).write_batch(updates)
+    open_sink(redis_url).write_batch([updates])
     assert client.dbsize() == 3000
     assert all(read(client, f"user-{n}")["n"] == str(n) for n in range(3000))
 
@@ -62,24 +63,24 @@ def test_a_batch_larger_than_what_is_sent_at_once_is_written_whole(redis_url: st
 def test_fields_that_an_update_leaves_out_stay(redis_url: str, client: Any) -> None:
     """Only what changed is written."""
     writer = open_sink(redis_url)
-    writer.write_batch([update("ann", {"a": 1, "b": 1})])
-    writer.write_batch([update("ann", {"b": 2})])
+    writer.write_batch([[update("ann", {"a": 1, "b": 1})]])
+    writer.write_batch([[update("ann", {"b": 2})]])
     assert read(client, "ann") == {"a": "1", "b": "2"}
 
 
 def test_a_user_who_is_forgotten_leaves_no_profile(redis_url: str, client: Any) -> None:
     """Deletion comes as an update without fields, in its place among the others."""
     writer = open_sink(redis_url, ttl=7200)
-    writer.write_batch([update("ann", {"a": 1}), update("ann", None), update("bob", {"a": 1})])
+    writer.write_batch([[update("ann", {"a": 1}), update("ann", None), update("bob", {"a": 1})]])
     assert client.keys() == [profile_key("shop", "bob").encode()]
 
 
 def test_a_time_to_live_is_renewed_by_each_write(redis_url: str, client: Any) -> None:
     """Whoever is active keeps a profile."""
     writer = open_sink(redis_url, ttl=7200)
-    writer.write_batch([update("ann", {"a": 1})])
+    writer.write_batch([[update("ann", {"a": 1})]])
     client.expire(profile_key("shop", "ann"), 10)
-    writer.write_batch([update("ann", {"a": 2})])
+    writer.write_batch([[update("ann", {"a": 2})]])
     assert 7000 < client.ttl(profile_key("shop", "ann")) <= 7200
 
 
@@ -90,9 +91,9 @@ def test_a_refused_write_stops_the_worker_and_the_others_of_its_batch_are_writte
     batch = [update("ann", {"a": 1}), update("bob", {"a": 1}), update("cem", {"a": 1})]
     for _ in range(2):
         with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-            writer.write_batch(batch)
+            writer.write_batch([batch])
     assert (read(client, "ann"), read(client, "cem")) == ({"a": "1"}, {"a": "1"})
-    writer.write_batch([update("dan", {"a": 1})])
+    writer.write_batch([[update("dan", {"a": 1})]])
     assert read(client, "dan") == {"a": "1"}
 
 
@@ -125,7 +126,7 @@ def test_a_redis_that_hangs_up_stops_the_worker() -> None:
     with answering(b":1\r\n") as url:
         writer = open_sink(url)
         with pytest.raises(redis.ConnectionError, match="hung up"):
-            writer.write_batch([update("ann", {"a": 1}), update("bob", {"a": 1})])
+            writer.write_batch([[update("ann", {"a": 1}), update("bob", {"a": 1})]])
         writer.close()
 
 
@@ -135,5 +136,5 @@ def test_answers_that_come_in_pieces_between_other_news_are_counted_right() -> N
     with answering(b":", b"1\r", b"\n" + news + b"-OOM co", b"mmand not allowed\r\n:1\r\n") as url:
         writer = open_sink(url)
         with pytest.raises(redis.ResponseError, match="OOM command not allowed"):
-            writer.write_batch([update(name, {"a": 1}) for name in ("ann", "bob", "cem")])
+            writer.write_batch([[update(name, {"a": 1}) for name in ("ann", "bob", "cem")]])
         writer.close()
