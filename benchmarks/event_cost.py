@@ -19,6 +19,7 @@ from connectors.redis_outputs import OnceSink
 from connectors.redis_profiles import ProfileSink
 from connectors.redis_streams import connect
 from connectors.settings import Settings
+from connectors.stopping import Stop
 from connectors.topics import DECISIONS, TRIGGERS
 from dataflows.scoring import churn_over
 from models import features
@@ -138,7 +139,7 @@ def _written(url: str, fold: Fold) -> Stage:
         client.flushall()
     metrics = Metrics(enabled=False)
     outboxes = Outboxes(url)
-    profiles = ProfileSink(outboxes, 0, metrics).build("profiles", 0, 1)
+    profiles = ProfileSink(outboxes, 0, metrics, Stop()).build("profiles", 0, 1)
     triggers = OnceSink(url, 1, TRIGGERS, metrics, outboxes=outboxes).build_part("triggers", "0", None)
     decisions = OnceSink(url, 1, DECISIONS, metrics, outboxes=outboxes).build_part("decisions", "0", None)
 

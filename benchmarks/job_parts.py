@@ -189,7 +189,7 @@ def _sinks(url: str) -> Iterator[tuple[Any, Callable[[int, Outputs], None]]]:
     opened: dict[str, list[Any]] = {
         topic: [sink.build_part(topic, name, None) for name in sink.list_parts()] for topic, sink in sinks.items()
     }
-    profiles: Any = ProfileSink(outboxes, 0, _OFF).build("profiles", 0, 1)
+    profiles: Any = ProfileSink(outboxes, 0, _OFF, stop).build("profiles", 0, 1)
 
     def write(partition: int, outputs: Outputs) -> None:
         values: dict[str, list[Any]] = {

@@ -1,5 +1,6 @@
 """What the dataflow writes to Redis Streams: topics exactly once, and links and forwards back to the events."""
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any, Final
 
@@ -8,7 +9,8 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from connectors.outbox import Outbox, Outboxes
 from connectors.read_back import ReadBack
 from connectors.recorder import Metrics
-from connectors.redis_streams import appending, connect, packed, scan, stream, trim
+from connectors.redis_line import packed
+from connectors.redis_streams import appending, connect, scan, stream, trim
 from connectors.topics import Buried, Fenced, Wrote, nobody
 from state.outputs import Emission, Feedback
 from state.wire import encoder
@@ -35,8 +37,8 @@ class OnceSink(FixedPartitionedSink[Emission | Buried, str]):
     What is older than `retention`, in microseconds, is forgotten at snapshots, but nothing after the third-last of them, which
     is surely durable; with 0, somebody else trims the topic.
 
-    Without `outboxes` a batch is written when `write_batch` returns; with them, when the worker's outbox is settled, as it is by
-    a snapshot at the latest.
+    Without `outboxes` a batch is written when `write_batch` returns; with them, when the worker's outbox is settled, which a
+    snapshot does at the latest.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, str]):
             return
         if self._unheard:
             self._outbox.settle()  # what is appended next must name what was appended last
-        named = chain.from_iterable((item.id, item.value) for item in fresh)
+        named: Iterable[str | bytes] = chain.from_iterable((item.id, item.value) for item in fresh)
         self._unheard = fresh
         self._outbox.put(packed("EVAL", _APPEND_ONCE, 1, self._stream, self._last, *named), 1, self._heard)
         if self._alone:

@@ -6,9 +6,10 @@ from typing import Final
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from connectors.outbox import AT_ONCE, Outbox, Outboxes
+from connectors.outbox import Outbox, Outboxes
 from connectors.recorder import Metrics
-from connectors.redis_streams import packed
+from connectors.redis_line import AT_ONCE, packed
+from connectors.stopping import Stop
 from state.clock import SECOND
 from state.outputs import ProfileUpdate
 
@@ -24,20 +25,28 @@ class ProfileSink(DynamicSink[list[ProfileUpdate]]):
     is forgotten. It is 0 or more than the fold's `WHOLE_AFTER`, since what is written is the fields that changed.
     """
 
-    def __init__(self, outboxes: Outboxes, ttl: int, metrics: Metrics) -> None:
-        self._outboxes, self._ttl, self._metrics = outboxes, ttl, metrics
+    def __init__(self, outboxes: Outboxes, ttl: int, metrics: Metrics, stop: Stop) -> None:
+        self._outboxes, self._ttl, self._metrics, self._stop = outboxes, ttl, metrics, stop
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_ProfileWriter":  # noqa: ARG002 - theirs
         """Take this worker's outbox."""
-        return _ProfileWriter(self._outboxes.own, self._ttl, self._metrics)
+        return _ProfileWriter(self._outboxes.own, self._ttl, self._metrics, self._stop)
 
 
 class _ProfileWriter(StatelessSinkPartition[list[ProfileUpdate]]):
-    def __init__(self, outbox: Outbox, ttl: int, metrics: Metrics) -> None:
-        self._outbox, self._ttl, self._metrics = outbox, ttl, metrics
+    def __init__(self, outbox: Outbox, ttl: int, metrics: Metrics, stop: Stop) -> None:
+        self._outbox, self._ttl, self._metrics, self._stop = outbox, ttl, metrics, stop
 
     def write_batch(self, batches: list[list[ProfileUpdate]]) -> None:
         items = list(chain.from_iterable(batches))
+        with self._stop.noting():
+            self._send(items)
+            self._outbox.settle()
+        if items and self._metrics.enabled:
+            written = time.time()
+            self._metrics.profile_latency([written - update.log_time / SECOND for update in items])
+
+    def _send(self, items: list[ProfileUpdate]) -> None:
         now, ttl = self._outbox.now, str(self._ttl)
         commands: list[bytes] = []
         answers = size = 0
@@ -56,10 +65,6 @@ class _ProfileWriter(StatelessSinkPartition[list[ProfileUpdate]]):
                 answers = size = 0
         if commands:
             now(b"".join(commands), answers)
-        self._outbox.settle()
-        if items and self._metrics.enabled:
-            written = time.time()
-            self._metrics.profile_latency([written - update.log_time / SECOND for update in items])
 
     def close(self) -> None:
         self._outbox.close()

@@ -9,12 +9,12 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-import hiredis
 import redis
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.idling import Idling
 from connectors.recorder import Metrics
+from connectors.redis_line import Line, accepted, packed
 from connectors.stopping import Stop
 from connectors.topics import EVENTS
 from state.clock import MILLISECOND, SECOND
@@ -55,12 +55,6 @@ def log_time(position: bytes | str) -> int:
 def append(client: Any, partitions: int, key: str, value: bytes) -> None:
     """Append one record under a person's key; it is durable as far as that Redis is when this returns."""
     client.xadd(stream(EVENTS, partition_of(key, partitions)), {"v": value})
-
-
-def packed(*parts: str | float | bytes) -> bytes:
-    """Write a command as Redis reads it."""
-    command: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type] # its stub says a tuple of one
-    return command
 
 
 def appending(partitions: int, key: str, value: bytes) -> bytes:
@@ -146,7 +140,9 @@ class _EventPartition(StatefulSourcePartition[tuple[str, Batch], str]):
         self._stop, self._retention, self._settling, self._most = stop, retention, settling, most
         self._idling = idling
         self._stream, self._key = stream(EVENTS, partition), str(partition)
-        self._connection = client.connection_pool.get_connection()
+        self._line = Line(client)
+        self._looking = _TIME + _all_but_last("XREAD", "COUNT", most, "STREAMS", self._stream)
+        self._asking = _all_but_last("XREAD", "BLOCK", HEARTBEAT, "COUNT", 1, "STREAMS", self._stream)
         self._covered = [position]
         self._asked = False
         self._is_silent = True
@@ -155,17 +151,16 @@ class _EventPartition(StatefulSourcePartition[tuple[str, Batch], str]):
         if self._stop.requested and not self._is_silent:
             raise StopIteration
         was_silent, self._is_silent = self._is_silent, False
-        connection = self._connection
         if self._asked:
-            if not connection.can_read():
+            if not self._line.is_answering():
                 return [(self._key, Batch(self._partition, [], 0))] if was_silent else []  # see connectors.awoken
-            connection.read_response()
+            accepted(self._line.answers(1))
         now, entries = self._look()
         at_end = len(entries) < self._most
         if entries:
             self._position = entries[-1][0].decode()
         if at_end:
-            connection.send_command("XREAD", "BLOCK", HEARTBEAT, "COUNT", 1, "STREAMS", self._stream, self._position)
+            self._line.send(self._asking + _last(self._position))
         self._asked = at_end
         self._metrics.looked(self._partition, now=now, log_time=log_time(self._position), at_end=at_end)
         read_to = now - self._settling if at_end else 0
@@ -173,11 +168,9 @@ class _EventPartition(StatefulSourcePartition[tuple[str, Batch], str]):
 
     def _look(self) -> tuple[int, list[Any]]:
         """Take the server's time, then what there is."""
-        connection = self._connection
-        look = connection.pack_command("XREAD", "COUNT", self._most, "STREAMS", self._stream, self._position)
-        connection.send_packed_command([_TIME, *look])
-        seconds, micros = connection.read_response()
-        return int(seconds) * SECOND + int(micros), _entries(connection.read_response(), self._stream)
+        self._line.send(self._looking + _last(self._position))
+        (seconds, micros), found = accepted(self._line.answers(2))
+        return int(seconds) * SECOND + int(micros), _entries(found, self._stream)
 
     def next_awake(self) -> datetime | None:
         return self._idling.until() if self._asked else None
@@ -193,7 +186,17 @@ class _EventPartition(StatefulSourcePartition[tuple[str, Batch], str]):
         trim(self._client, self._stream, self._retention, covered)
 
     def close(self) -> None:
+        self._line.close()
         self._client.close()
+
+
+def _all_but_last(*parts: str | int) -> bytes:
+    """Write a command but for its last part, which is another each time."""
+    return packed(*parts, "").removesuffix(_last(""))
+
+
+def _last(part: str) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(part), part.encode())
 
 
 def trim(client: Any, name: str, age: int, *needed: str) -> None:

@@ -35,15 +35,17 @@ def personalization(
     transport: Transport, limits: Limits, settings: Settings, telemetry: Telemetry, stop: Stop, claim: Claim
 ) -> Dataflow:
     """Wire the dataflow. Step names are the schema of the recovery store: never rename one."""
+    outboxes = Outboxes(settings.redis)
     metrics, watch = telemetry.metrics, FoldWatch(telemetry)
     forcing, learning = ThreadPoolExecutor(1, "forcing"), ThreadPoolExecutor(1, "learning")  # who forces must not wait
+    scoring = churn_over(settings)
     journal = partial(ShardJournal, settings.recovery, claim, forcing)
     flow = Dataflow("personalization")
     batches = op.input("events", flow, Felt(transport.source(stop, claim, metrics), telemetry.health))
     folded = op.stateful_batch(
         "shard",
         batches,
-        stop.noted(hosted(limits, settings.flood_share, watch, journal, learning, churn_over(settings))),
+        stop.noted(hosted(limits, settings.flood_share, watch, journal, learning, outboxes.meanwhile, scoring)),
     )
 
     triggers = op.map_value("triggers", folded, lambda outputs: outputs.triggers)
@@ -53,14 +55,13 @@ def personalization(
     feedback = op.map_value("feedback", folded, lambda outputs: outputs.feedback)
     profiles = op.map("profiles", folded, lambda keyed: keyed[1].profiles)
 
-    outboxes = Outboxes(settings.redis)
     once = partial(transport.once, stop=stop, metrics=metrics, outboxes=outboxes)
     op.output("to_triggers", triggers, Awoken(once(TRIGGERS, wrote=watch.sent)))
     op.output("to_decisions", decisions, Awoken(once(DECISIONS, wrote=watch.not_sent)))
     op.output("to_examples", examples, Awoken(once(EXAMPLES)))
     op.output("to_dead_letters", dead_letters, Awoken(transport.dead_letters(stop, metrics, outboxes)))
     op.output("to_events", feedback, Awoken(transport.feedback(stop, outboxes)))
-    op.output("to_profiles", profiles, ProfileSink(outboxes, settings.profile_ttl_seconds, metrics))
+    op.output("to_profiles", profiles, ProfileSink(outboxes, settings.profile_ttl_seconds, metrics, stop))
     return flow
 
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
+from functools import partial
 from time import perf_counter, sleep
 from typing import Final, Protocol
 
@@ -50,6 +51,10 @@ def _breathe() -> None:
     sleep(_BREATH_SECONDS)
 
 
+Meanwhile = Callable[[Callable[[], None]], None]
+"""Takes what can be done a little later, while others wait for what came of a batch to be written."""
+
+
 class Flooded(Exception):
     """So many records are bad that something upstream is broken: better to stop than to drain the log."""
 
@@ -60,9 +65,11 @@ class ShardLogic(StatefulBatchLogic[Batch, Outputs, bytes]):
     Stops the worker when more than `flood_share` of the last 2,000 records were rejected.
     """
 
-    def __init__(self, fold: Fold, flood_share: float, watch: Watch, journal: Journal, beside: Executor) -> None:
+    def __init__(
+        self, fold: Fold, flood_share: float, watch: Watch, journal: Journal, beside: Executor, meanwhile: Meanwhile
+    ) -> None:
         self._fold, self._flood_share, self._watcher, self._journal = fold, flood_share, watch, journal
-        self._beside = beside
+        self._beside, self._meanwhile = beside, meanwhile
         self._learning: Future[bytes | None] | None = None
         self._recent: deque[tuple[int, int]] = deque()
         self._early = 0
@@ -74,7 +81,7 @@ class ShardLogic(StatefulBatchLogic[Batch, Outputs, bytes]):
             self._watch(output.records, len(output.dead_letters))
             self._watcher.folded(output, self._fold.shard)
         for batch in values:
-            self._settle(batch)
+            self._meanwhile(partial(self._settle, batch))
         return outputs, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
@@ -118,6 +125,7 @@ def hosted(
     watch: Watch,
     journal: Callable[[bytes | None], Journal],
     beside: Executor,
+    meanwhile: Meanwhile,
     churn_over: ChurnOver | None = None,
 ) -> Callable[[bytes | None], ShardLogic]:
     """Make the builder that Bytewax calls for each partition, with its snapshot on resume.
@@ -133,6 +141,6 @@ def hosted(
         shards.append(Shard(-1) if saved is None else Shard.restore(*saved))
         for each in shards:
             each.share_room(len(shards))
-        return ShardLogic(Fold(shards[-1], limits, churn_over), flood_share, watch, opened, beside)
+        return ShardLogic(Fold(shards[-1], limits, churn_over), flood_share, watch, opened, beside, meanwhile)
 
     return build

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import redis
 
-from connectors.outbox import AT_ONCE, Outboxes
+from connectors.outbox import Outboxes
 from connectors.recorder import Metrics
+from connectors.redis_line import AT_ONCE
 from connectors.redis_profiles import KEPT, ProfileSink, profile_key
+from connectors.stopping import Stop
 from state.outputs import ProfileUpdate
 
 Fields = dict[str, str | int | float]
@@ -19,7 +21,7 @@ Fields = dict[str, str | int | float]
 
 def open_sink(redis_url: str, ttl: int = 0) -> Any:
     """Open a writer."""
-    return ProfileSink(Outboxes(redis_url), ttl, Metrics(enabled=False)).build("profiles", 0, 1)
+    return ProfileSink(Outboxes(redis_url), ttl, Metrics(enabled=False), Stop()).build("profiles", 0, 1)
 
 
 def update(user_id: str, fields: Fields | None) -> ProfileUpdate:

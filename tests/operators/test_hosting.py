@@ -1,5 +1,6 @@
 """Hosting: what the shards of one process have in common."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -54,10 +55,15 @@ class Heard:
         self.sizes.append(size)
 
 
+def at_once(work: Callable[[], None]) -> None:
+    """Have nobody to wait for."""
+    work()
+
+
 def test_the_shards_of_a_process_share_the_room_for_people_who_are_unpacked() -> None:
     """Each had room for as many as a process should: with 64 partitions in one, for six gigabytes."""
     heard = Heard()
-    build = hosted(Limits(), 0.5, heard, lambda _: Chunks(), Later())
+    build = hosted(Limits(), 0.5, heard, lambda _: Chunks(), Later(), at_once)
     logics = [build(None) for _ in range(4)]
     for partition, logic in enumerate(logics):
         logic.on_batch([Batch(partition, [Record("1-0", at(), sent("page", at()))], 0)])
@@ -75,17 +81,37 @@ def many(first: int, people: int, now: int) -> Batch:
 def test_once_the_log_is_read_to_its_end_people_are_written_before_the_snapshot() -> None:
     """A snapshot wrote everybody whom the last ten seconds had touched in one go: half a second without a decision."""
     journal, heard = Chunks(), Heard()
-    logic = hosted(Limits(), 0.5, heard, lambda _: journal, Later())(None)
+    logic = hosted(Limits(), 0.5, heard, lambda _: journal, Later(), at_once)(None)
     logic.snapshot()
     for second in range(5):
         logic.on_batch([many(1000 * second, 1000, at(seconds=second))])
     early = journal.chunks[1:]
     logic.snapshot()
     last = decoded(journal.chunks[-1])
-    assert len(early) == 4
+    assert len(early) == 5
     assert len(last.people) == MOST_LIVE_AT_END
     assert len({key for chunk in (*early, journal.chunks[-1]) for key in decoded(chunk).people}) == 5000
     assert heard.sizes[-1] == sum(len(chunk or b"") for chunk in journal.chunks[1:])
+
+
+def test_people_are_packed_while_others_wait_and_a_snapshot_in_between_loses_and_repeats_nobody() -> None:
+    """Packed before the profiles went out, people cost every profile of their batch a seventh of its time."""
+    journal, waiting = Chunks(), list[Callable[[], None]]()
+    logic = hosted(Limits(), 0.5, Heard(), lambda _: journal, Later(), waiting.append)(None)
+    logic.snapshot()
+    logic.on_batch([many(0, 1000, at(seconds=0))])
+    assert journal.chunks[1:] == []
+    logic.snapshot()
+    for work in waiting:
+        work()
+    logic.on_batch([many(1000, 1000, at(seconds=1))])
+    waiting[-1]()
+    logic.snapshot()
+    assert [len(decoded(chunk).people) for chunk in journal.chunks[1:]] == [
+        1000,
+        1000 - MOST_LIVE_AT_END,
+        MOST_LIVE_AT_END,
+    ]
 
 
 def test_a_dictionary_is_learned_beside_the_worker_and_taken_in_at_a_later_snapshot(
@@ -95,7 +121,7 @@ def test_a_dictionary_is_learned_beside_the_worker_and_taken_in_at_a_later_snaps
     monkeypatch.setattr(rounds, "SLACK", 0)
     monkeypatch.setattr(hosting, "_BREATH_SECONDS", 0)
     journal, beside = Chunks(), Later()
-    logic = hosted(Limits(), 0.5, Heard(), lambda _: journal, beside)(None)
+    logic = hosted(Limits(), 0.5, Heard(), lambda _: journal, beside, at_once)(None)
     for second in range(3):
         logic.on_batch([many(0, SAMPLES, at(seconds=second))])
         logic.snapshot()

@@ -1,0 +1,156 @@
+"""The outbox over a real Redis: one round trip for all that the steps of a worker have to say."""
+
+import threading
+from typing import Any
+
+import pytest
+import redis
+
+from connectors.outbox import Outbox, Outboxes
+from connectors.recorder import Metrics
+from connectors.redis_line import packed
+from connectors.redis_outputs import FeedbackSink, OnceSink
+from connectors.redis_profiles import ProfileSink, profile_key
+from connectors.redis_streams import stream
+from connectors.stopping import Stop
+from connectors.topics import DECISIONS, EVENTS, TRIGGERS, Buried, Fenced
+from state.outputs import Feedback, ProfileUpdate
+from state.records import partition_of
+from state.wire import Link
+
+PARTITIONS = 2
+PROFILE = [[ProfileUpdate("shop", "ann", {"events": 1}, 1)]]
+
+
+class Steps:
+    """The sinks of one worker, which share an outbox."""
+
+    def __init__(self, redis_url: str) -> None:
+        self.outboxes, off = Outboxes(redis_url), Metrics(enabled=False)
+        self.wrote: list[tuple[int, list[str]]] = []
+        self._once = {
+            topic: OnceSink(redis_url, PARTITIONS, topic, off, self._heard, outboxes=self.outboxes)
+            for topic in (TRIGGERS, DECISIONS)
+        }
+        self.feedback: Any = FeedbackSink(self.outboxes, PARTITIONS).build_part("to_events", "0", None)
+        self.profiles: Any = ProfileSink(self.outboxes, 0, off, Stop()).build("to_profiles", 0, 1)
+
+    def once(self, topic: str, partition: int = 0, resume: str | None = None) -> Any:
+        """Open a partition of a topic."""
+        return self._once[topic].build_part(topic, str(partition), resume)
+
+    def _heard(self, partition: int, items: list[Any]) -> None:
+        self.wrote.append((partition, [item.id for item in items]))
+
+
+@pytest.fixture
+def steps(redis_url: str) -> Any:
+    """The sinks of a worker, hung up at the end."""
+    steps = Steps(redis_url)
+    yield steps
+    steps.outboxes.own.close()
+
+
+def ids(client: Any, topic: str, partition: int = 0) -> list[str]:
+    """Read the ids of what stands in a topic."""
+    return [fields[b"id"].decode() for _, fields in client.xrange(stream(topic, partition))]
+
+
+def test_what_all_steps_say_is_written_when_the_last_one_has_spoken(steps: Steps, client: Any) -> None:
+    """Each waited for an answer of its own before, which comes when Redis has forced its file: a third of a busy second."""
+    steps.once(TRIGGERS).write_batch([Buried("t", b"1")])
+    steps.once(DECISIONS, 1).write_batch([Buried("d", b"1"), Buried("e", b"1")])
+    steps.feedback.write_batch([Feedback("ann", Link(anonymous_id="device", user_id="ann"))])
+    assert (client.dbsize(), steps.wrote) == (0, [])
+    steps.profiles.write_batch(PROFILE)
+    assert (ids(client, TRIGGERS), ids(client, DECISIONS, 1)) == (["t"], ["d", "e"])
+    assert client.hgetall(profile_key("shop", "ann")) == {b"events": b"1"}
+    assert client.xlen(stream(EVENTS, partition_of("ann", PARTITIONS))) == 1
+    assert steps.wrote == [(0, ["t"]), (1, ["d", "e"])]
+
+
+def test_a_profile_is_written_before_the_trigger_that_is_about_it(steps: Steps, client: Any) -> None:
+    """Whoever sees the trigger looks the profile up at once; the steps speak in the other order."""
+    with client.monitor() as monitor:
+        steps.once(TRIGGERS).write_batch([Buried("t", b"1")])
+        steps.profiles.write_batch(PROFILE)
+        said = ""
+        verbs = []
+        while "XADD" not in said:
+            said = monitor.next_command()["command"]
+            verbs.append(said.split()[0])
+    assert verbs.index("HSET") < verbs.index("EVAL")
+
+
+def test_a_batch_without_profiles_is_written_too(steps: Steps, client: Any) -> None:
+    """A cart that was bought changes a decision, and a wait that is over may change nobody's profile."""
+    steps.once(DECISIONS).write_batch([Buried("d", b"1")])
+    steps.profiles.write_batch([[]])
+    assert ids(client, DECISIONS) == ["d"]
+
+
+def test_a_second_batch_of_one_turn_names_the_first_as_its_last(steps: Steps, client: Any) -> None:
+    """An append states what it believes to be the last entry, which it knows when it has heard of the one before."""
+    triggers = steps.once(TRIGGERS)
+    for each in "abc":
+        triggers.write_batch([Buried(each, b"1")])
+    steps.profiles.write_batch([[]])
+    assert ids(client, TRIGGERS) == ["a", "b", "c"]
+
+
+def test_a_snapshot_speaks_of_nothing_that_is_not_written(steps: Steps, client: Any) -> None:
+    """Whatever order the engine lets its steps take, what a snapshot covers must stand in Redis."""
+    triggers = steps.once(TRIGGERS)
+    triggers.write_batch([Buried("t", b"1")])
+    assert triggers.snapshot() == client.xinfo_stream(stream(TRIGGERS, 0))["last-generated-id"].decode()
+    steps.feedback.write_batch([Feedback("ann", Link(anonymous_id="device", user_id="ann"))])
+    steps.feedback.snapshot()
+    assert client.xlen(stream(EVENTS, partition_of("ann", PARTITIONS))) == 1
+
+
+def test_a_zombie_ends_and_the_rest_of_what_was_said_is_written(steps: Steps, client: Any) -> None:
+    """One refusal stops the worker; answers after it belong to their own commands all the same."""
+    zombie, decisions = steps.once(TRIGGERS), steps.once(DECISIONS)
+    client.xadd(stream(TRIGGERS, 0), {"id": "heir", "v": "1"})
+    zombie.write_batch([Buried("t", b"1")])
+    decisions.write_batch([Buried("d", b"1")])
+    with pytest.raises(Fenced):
+        steps.profiles.write_batch(PROFILE)
+    assert (ids(client, TRIGGERS), ids(client, DECISIONS)) == (["heir"], ["d"])
+    steps.profiles.write_batch([[ProfileUpdate("shop", "bob", {"events": 2}, 1)]])
+    assert client.hget(profile_key("shop", "bob"), "events") == b"2"
+
+
+def test_what_redis_refuses_for_another_reason_stops_the_worker_too(steps: Steps, client: Any) -> None:
+    """Nothing that was refused may pass for written."""
+    triggers = steps.once(TRIGGERS)
+    client.set(stream(TRIGGERS, 0), "no stream")
+    triggers.write_batch([Buried("t", b"1")])
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        triggers.snapshot()
+
+
+def test_work_is_done_while_redis_is_at_work_and_once(redis_url: str, client: Any) -> None:
+    """It begins when all is on its way, and its failure is the worker's."""
+    outbox, seen = Outbox(redis_url), list[str]()
+    outbox.put(packed("SET", "key", "value"), 1, lambda _: seen.append("heard"))
+    outbox.meanwhile(lambda: seen.append("worked"))
+    outbox.settle()
+    outbox.settle()
+    assert (seen, client.get("key")) == (["worked", "heard"], b"value")
+    outbox.meanwhile(seen.clear)
+    outbox.meanwhile(lambda: seen.remove("heard"))
+    with pytest.raises(ValueError, match="not in list"):
+        outbox.settle()
+    outbox.close()
+
+
+def test_each_worker_has_an_outbox_of_its_own(redis_url: str) -> None:
+    """Two workers of one process are two threads; what one has said must not be sent by the other."""
+    outboxes = Outboxes(redis_url)
+    mine, theirs = outboxes.own, list[Outbox]()
+    thread = threading.Thread(target=lambda: theirs.append(outboxes.own))
+    thread.start()
+    thread.join()
+    assert theirs[0] is not mine
+    assert outboxes.own is mine
