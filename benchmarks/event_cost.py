@@ -138,16 +138,17 @@ def _written(url: str, fold: Fold) -> Stage:
     with connect(url) as client:
         client.flushall()
     metrics = Metrics(enabled=False)
-    outboxes = Outboxes(url)
-    profiles = ProfileSink(outboxes, 0, metrics, Stop()).build("profiles", 0, 1)
+    outboxes = Outboxes(url, Stop())
+    profiles = ProfileSink(outboxes, 0, metrics).build("profiles", 0, 1)
     triggers = OnceSink(url, 1, TRIGGERS, metrics, outboxes=outboxes).build_part("triggers", "0", None)
     decisions = OnceSink(url, 1, DECISIONS, metrics, outboxes=outboxes).build_part("decisions", "0", None)
 
     def take(records: list[Record]) -> None:
         outputs = fold.apply(Batch(0, records, 0))
+        profiles.write_batch(outputs.profiles)
         triggers.write_batch([*outputs.triggers])
         decisions.write_batch([*outputs.decisions])
-        profiles.write_batch([outputs.profiles])
+        outboxes.settle()
 
     return take
 

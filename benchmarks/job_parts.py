@@ -172,16 +172,17 @@ def _written(url: str, log: _Log) -> None:
     with _sinks(url) as (profiles, others):
         for batch in log:
             outputs = log.time("whole", lambda batch=batch: _taken(folds[batch.partition], batch))  # type: ignore[misc]
-            log.time("redis", lambda outputs=outputs: profiles.write_batch([outputs.profiles]))  # type: ignore[misc]
+            log.time("redis", lambda outputs=outputs: profiles(outputs))  # type: ignore[misc]
             log.time("sinks", lambda outputs=outputs, batch=batch: others(batch.partition, outputs))  # type: ignore[misc]
 
 
 @contextmanager
-def _sinks(url: str) -> Iterator[tuple[Any, Callable[[int, Outputs], None]]]:
-    """Open the product's sinks: that of profiles, and a function that writes to all the others."""
+def _sinks(url: str) -> Iterator[tuple[Callable[[Outputs], None], Callable[[int, Outputs], None]]]:
+    """Open the product's sinks, as functions: one that writes to that of profiles, one to all the others."""
     with connect(url) as client:
         client.flushdb()
-    transport, stop, outboxes = _transport(url), Stop(), Outboxes(url)
+    transport, stop = _transport(url), Stop()
+    outboxes = Outboxes(url, stop)
     once = partial(transport.once, stop=stop, metrics=_OFF, outboxes=outboxes)
     sinks: dict[str, Any] = {topic: once(topic) for topic in (TRIGGERS, DECISIONS, EXAMPLES)}
     sinks[DEAD_LETTERS] = transport.dead_letters(stop, _OFF, outboxes)
@@ -189,7 +190,11 @@ def _sinks(url: str) -> Iterator[tuple[Any, Callable[[int, Outputs], None]]]:
     opened: dict[str, list[Any]] = {
         topic: [sink.build_part(topic, name, None) for name in sink.list_parts()] for topic, sink in sinks.items()
     }
-    profiles: Any = ProfileSink(outboxes, 0, _OFF, stop).build("profiles", 0, 1)
+    profiles: Any = ProfileSink(outboxes, 0, _OFF).build("profiles", 0, 1)
+
+    def write_profiles(outputs: Outputs) -> None:
+        profiles.write_batch(outputs.profiles)
+        outboxes.settle()
 
     def write(partition: int, outputs: Outputs) -> None:
         values: dict[str, list[Any]] = {
@@ -202,10 +207,10 @@ def _sinks(url: str) -> Iterator[tuple[Any, Callable[[int, Outputs], None]]]:
         for topic, items in values.items():
             if items:
                 opened[topic][partition].write_batch(items)
-        outboxes.own.settle()
+        outboxes.settle()
 
     try:
-        yield profiles, write
+        yield write_profiles, write
     finally:
         for each in chain([profiles], *opened.values()):
             each.close()

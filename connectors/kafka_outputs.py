@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 from connectors.kafka_client import Kafka
 from connectors.kafka_ends import Ends
 from connectors.kafka_transactions import Transactions
+from connectors.outbox import Outboxes
 from connectors.read_back import ReadBack
 from connectors.recorder import Metrics
 from connectors.routing import part_names, routed_keys
@@ -27,11 +28,20 @@ class KafkaOnceSink(FixedPartitionedSink[Emission | Buried, int]):
     beginning), to skip it when the replay brings it again. Transactions run on threads beside the worker: what comes while
     one is under way makes up the next, and a snapshot waits until readers see all of them. It stays before the first entry that
     was read back and not brought again yet, for the next resume must know that too. Readers must use read_committed.
+    With `outboxes`, what was sent to Redis before is settled first: a trigger is not seen before the profile that it is about.
     """
 
     def __init__(
-        self, kafka: Kafka, partitions: int, topic: str, stop: Stop, metrics: Metrics, wrote: Wrote = nobody
+        self,
+        kafka: Kafka,
+        partitions: int,
+        topic: str,
+        stop: Stop,
+        metrics: Metrics,
+        wrote: Wrote = nobody,
+        outboxes: Outboxes | None = None,
     ) -> None:
+        self._outboxes = outboxes
         self._kafka, self._topic, self._stop, self._metrics, self._wrote = kafka, topic, stop, metrics, wrote
         self._places = {key: partition for partition, key in enumerate(routed_keys(partitions))}
         self._threads = ThreadPoolExecutor(min(len(self._places), _THREADS), thread_name_prefix=topic)
@@ -61,6 +71,7 @@ class KafkaOnceSink(FixedPartitionedSink[Emission | Buried, int]):
             stop=self._stop,
             metrics=self._metrics,
             wrote=self._wrote,
+            outboxes=self._outboxes,
         )
 
 
@@ -77,7 +88,9 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
         stop: Stop,
         metrics: Metrics,
         wrote: Wrote,
+        outboxes: Outboxes | None,
     ) -> None:
+        self._outboxes = outboxes
         self._transactions, self._partition, self._threads = transactions, partition, threads
         self._topic, self._stop, self._metrics, self._wrote = topic, stop, metrics, wrote
         self._known = ReadBack[int]()
@@ -87,6 +100,8 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
         self._work: Future[None] = threads.submit(self._open)
 
     def write_batch(self, values: list[Emission | Buried]) -> None:
+        if self._outboxes is not None:
+            self._outboxes.settle()
         with self._lock:
             self._waiting += values
             start, self._busy = not self._busy, True

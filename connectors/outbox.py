@@ -8,8 +8,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
 from connectors.redis_line import Line, accepted
 from connectors.redis_streams import connect
+from connectors.stopping import Stop
 
 Hear = Callable[[list[Any]], object]
 """Told the answers to its commands, an exception where Redis refused one. Raises what that means to the step."""
@@ -78,11 +81,36 @@ class Outbox:
 
 
 class Outboxes(threading.local):
-    """One outbox for each worker, which is a thread. The last of its steps settles it."""
+    """One outbox for each worker, which is a thread."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, stop: Stop) -> None:
         self.own = Outbox(url)
+        self._stop = stop
 
     def meanwhile(self, work: Callable[[], None]) -> None:
         """Leave work to do while Redis is at work."""
         self.own.meanwhile(work)
+
+    def settle(self) -> None:
+        """Settle the worker's outbox, as `Outbox.settle`."""
+        with self._stop.noting():
+            self.own.settle()
+
+
+class Settling(DynamicSink[Any]):
+    """The last step of a flow, for whatever came of each batch: settles what the steps before it have said."""
+
+    def __init__(self, outboxes: Outboxes) -> None:
+        self._outboxes = outboxes
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Settling":  # noqa: ARG002 - theirs
+        """Take this worker's outbox."""
+        return _Settling(self._outboxes)
+
+
+class _Settling(StatelessSinkPartition[Any]):
+    def __init__(self, outboxes: Outboxes) -> None:
+        self._outboxes = outboxes
+
+    def write_batch(self, items: list[Any]) -> None:  # noqa: ARG002 - what they are is for the others
+        self._outboxes.settle()

@@ -1,15 +1,15 @@
 """Profiles in Redis: one hash per user, `profile:{tenant}:{user_id}`, for whoever composes an email."""
 
 import time
+from functools import partial
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from connectors.outbox import Outbox, Outboxes
 from connectors.recorder import Metrics
-from connectors.redis_line import AT_ONCE, packed
-from connectors.stopping import Stop
+from connectors.redis_line import AT_ONCE, accepted, packed
 from state.clock import SECOND
 from state.outputs import ProfileUpdate
 
@@ -17,36 +17,27 @@ KEPT: Final = 1024
 """Heads of longer values are made anew each time."""
 
 
-class ProfileSink(DynamicSink[list[ProfileUpdate]]):
-    """Writes profiles, then settles the worker's outbox, so that a trigger is never seen before the profile that it is about.
+class ProfileSink(DynamicSink[ProfileUpdate]):
+    """Sends profiles to Redis at once; they are surely written when the worker's outbox is settled.
 
-    So this is the last step of a flow, and is given whatever came of each batch, were it nothing. After a crash a profile
-    may step back until the replay has caught up. `ttl` is in seconds and renewed at each write; 0 keeps profiles until the user
-    is forgotten. It is 0 or more than the fold's `WHOLE_AFTER`, since what is written is the fields that changed.
+    After a crash a profile may step back until the replay has caught up. `ttl` is in seconds and renewed at each write; 0
+    keeps profiles until the user is forgotten. It is 0 or more than the fold's `WHOLE_AFTER`, since what is written is the
+    fields that changed.
     """
 
-    def __init__(self, outboxes: Outboxes, ttl: int, metrics: Metrics, stop: Stop) -> None:
-        self._outboxes, self._ttl, self._metrics, self._stop = outboxes, ttl, metrics, stop
+    def __init__(self, outboxes: Outboxes, ttl: int, metrics: Metrics) -> None:
+        self._outboxes, self._ttl, self._metrics = outboxes, ttl, metrics
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_ProfileWriter":  # noqa: ARG002 - theirs
         """Take this worker's outbox."""
-        return _ProfileWriter(self._outboxes.own, self._ttl, self._metrics, self._stop)
+        return _ProfileWriter(self._outboxes.own, self._ttl, self._metrics)
 
 
-class _ProfileWriter(StatelessSinkPartition[list[ProfileUpdate]]):
-    def __init__(self, outbox: Outbox, ttl: int, metrics: Metrics, stop: Stop) -> None:
-        self._outbox, self._ttl, self._metrics, self._stop = outbox, ttl, metrics, stop
+class _ProfileWriter(StatelessSinkPartition[ProfileUpdate]):
+    def __init__(self, outbox: Outbox, ttl: int, metrics: Metrics) -> None:
+        self._outbox, self._ttl, self._metrics = outbox, ttl, metrics
 
-    def write_batch(self, batches: list[list[ProfileUpdate]]) -> None:
-        items = list(chain.from_iterable(batches))
-        with self._stop.noting():
-            self._send(items)
-            self._outbox.settle()
-        if items and self._metrics.enabled:
-            written = time.time()
-            self._metrics.profile_latency([written - update.log_time / SECOND for update in items])
-
-    def _send(self, items: list[ProfileUpdate]) -> None:
+    def write_batch(self, items: list[ProfileUpdate]) -> None:
         now, ttl = self._outbox.now, str(self._ttl)
         commands: list[bytes] = []
         answers = size = 0
@@ -63,8 +54,13 @@ class _ProfileWriter(StatelessSinkPartition[list[ProfileUpdate]]):
                 now(b"".join(commands), answers)
                 commands.clear()
                 answers = size = 0
-        if commands:
-            now(b"".join(commands), answers)
+        now(b"".join(commands), answers, partial(self._heard, items))
+
+    def _heard(self, items: list[ProfileUpdate], answers: list[Any]) -> None:
+        accepted(answers)
+        if self._metrics.enabled:
+            now = time.time()
+            self._metrics.profile_latency([now - update.log_time / SECOND for update in items])
 
     def close(self) -> None:
         self._outbox.close()

@@ -45,7 +45,7 @@ class Transport(Protocol):
     def once(
         self, topic: str, stop: Stop, metrics: Metrics, wrote: Wrote = nobody, outboxes: Outboxes | None = None
     ) -> FixedPartitionedSink[Emission | Buried, Any]:
-        """Write a topic exactly once; where it is in the Redis of `outboxes`, with the rest of what they hold."""
+        """Write a topic exactly once; with or after what `outboxes` hold for Redis."""
 
     def dead_letters(self, stop: Stop, metrics: Metrics, outboxes: Outboxes) -> FixedPartitionedSink[Buried, Any]:
         """Write the dead letters, at least once."""
@@ -139,10 +139,10 @@ class KafkaTransport:
         stop: Stop,
         metrics: Metrics,
         wrote: Wrote = nobody,
-        outboxes: Outboxes | None = None,  # noqa: ARG002 - for what is in Redis
+        outboxes: Outboxes | None = None,
     ) -> KafkaOnceSink:
         """Write a topic exactly once."""
-        return KafkaOnceSink(self._kafka, self._partitions, topic, stop, metrics, wrote)
+        return KafkaOnceSink(self._kafka, self._partitions, topic, stop, metrics, wrote, outboxes)
 
     def dead_letters(self, stop: Stop, metrics: Metrics, outboxes: Outboxes) -> Any:  # noqa: ARG002 - nothing is suppressed
         """Write the dead letters, at least once."""

@@ -16,7 +16,7 @@ from bytewax.dataflow import Dataflow
 from connectors.awoken import Awoken
 from connectors.claim import Claim
 from connectors.journal import ShardJournal
-from connectors.outbox import Outboxes
+from connectors.outbox import Outboxes, Settling
 from connectors.pulse import Felt
 from connectors.redis_profiles import ProfileSink
 from connectors.settings import Settings
@@ -35,7 +35,7 @@ def personalization(
     transport: Transport, limits: Limits, settings: Settings, telemetry: Telemetry, stop: Stop, claim: Claim
 ) -> Dataflow:
     """Wire the dataflow. Step names are the schema of the recovery store: never rename one."""
-    outboxes = Outboxes(settings.redis)
+    outboxes = Outboxes(settings.redis, stop)
     metrics, watch = telemetry.metrics, FoldWatch(telemetry)
     forcing, learning = ThreadPoolExecutor(1, "forcing"), ThreadPoolExecutor(1, "learning")  # who forces must not wait
     scoring = churn_over(settings)
@@ -48,20 +48,21 @@ def personalization(
         stop.noted(hosted(limits, settings.flood_share, watch, journal, learning, outboxes.meanwhile, scoring)),
     )
 
+    profiles = op.flat_map("profiles", folded, lambda keyed: keyed[1].profiles)
     triggers = op.map_value("triggers", folded, lambda outputs: outputs.triggers)
     decisions = op.map_value("decisions", folded, lambda outputs: outputs.decisions)
     examples = op.map_value("examples", folded, lambda outputs: [*map(addressed, outputs.examples)])
     dead_letters = op.map_value("dead_letters", folded, lambda outputs: [*map(buried, outputs.dead_letters)])
     feedback = op.map_value("feedback", folded, lambda outputs: outputs.feedback)
-    profiles = op.map("profiles", folded, lambda keyed: keyed[1].profiles)
 
     once = partial(transport.once, stop=stop, metrics=metrics, outboxes=outboxes)
+    op.output("to_profiles", profiles, ProfileSink(outboxes, settings.profile_ttl_seconds, metrics))
     op.output("to_triggers", triggers, Awoken(once(TRIGGERS, wrote=watch.sent)))
     op.output("to_decisions", decisions, Awoken(once(DECISIONS, wrote=watch.not_sent)))
     op.output("to_examples", examples, Awoken(once(EXAMPLES)))
     op.output("to_dead_letters", dead_letters, Awoken(transport.dead_letters(stop, metrics, outboxes)))
     op.output("to_events", feedback, Awoken(transport.feedback(stop, outboxes)))
-    op.output("to_profiles", profiles, ProfileSink(outboxes, settings.profile_ttl_seconds, metrics, stop))
+    op.output("settled", folded, Settling(outboxes))
     return flow
 
 

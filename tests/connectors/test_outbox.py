@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-from connectors.outbox import Outbox, Outboxes
+from connectors.outbox import Outbox, Outboxes, Settling
 from connectors.recorder import Metrics
 from connectors.redis_line import packed
 from connectors.redis_outputs import FeedbackSink, OnceSink
@@ -19,21 +19,22 @@ from state.records import partition_of
 from state.wire import Link
 
 PARTITIONS = 2
-PROFILE = [[ProfileUpdate("shop", "ann", {"events": 1}, 1)]]
+PROFILE = [ProfileUpdate("shop", "ann", {"events": 1}, 1)]
 
 
 class Steps:
     """The sinks of one worker, which share an outbox."""
 
     def __init__(self, redis_url: str) -> None:
-        self.outboxes, off = Outboxes(redis_url), Metrics(enabled=False)
+        self.outboxes, off = Outboxes(redis_url, Stop()), Metrics(enabled=False)
         self.wrote: list[tuple[int, list[str]]] = []
         self._once = {
             topic: OnceSink(redis_url, PARTITIONS, topic, off, self._heard, outboxes=self.outboxes)
             for topic in (TRIGGERS, DECISIONS)
         }
         self.feedback: Any = FeedbackSink(self.outboxes, PARTITIONS).build_part("to_events", "0", None)
-        self.profiles: Any = ProfileSink(self.outboxes, 0, off, Stop()).build("to_profiles", 0, 1)
+        self.last: Any = Settling(self.outboxes).build("settled", 0, 1)
+        self.profiles: Any = ProfileSink(self.outboxes, 0, off).build("to_profiles", 0, 1)
 
     def once(self, topic: str, partition: int = 0, resume: str | None = None) -> Any:
         """Open a partition of a topic."""
@@ -62,18 +63,18 @@ def test_what_all_steps_say_is_written_when_the_last_one_has_spoken(steps: Steps
     steps.once(DECISIONS, 1).write_batch([Buried("d", b"1"), Buried("e", b"1")])
     steps.feedback.write_batch([Feedback("ann", Link(anonymous_id="device", user_id="ann"))])
     assert (client.dbsize(), steps.wrote) == (0, [])
-    steps.profiles.write_batch(PROFILE)
+    steps.last.write_batch([None])
     assert (ids(client, TRIGGERS), ids(client, DECISIONS, 1)) == (["t"], ["d", "e"])
-    assert client.hgetall(profile_key("shop", "ann")) == {b"events": b"1"}
     assert client.xlen(stream(EVENTS, partition_of("ann", PARTITIONS))) == 1
     assert steps.wrote == [(0, ["t"]), (1, ["d", "e"])]
 
 
 def test_a_profile_is_written_before_the_trigger_that_is_about_it(steps: Steps, client: Any) -> None:
-    """Whoever sees the trigger looks the profile up at once; the steps speak in the other order."""
+    """Whoever sees the trigger looks the profile up at once; a profile is sent at once, a trigger at the end."""
     with client.monitor() as monitor:
         steps.once(TRIGGERS).write_batch([Buried("t", b"1")])
         steps.profiles.write_batch(PROFILE)
+        steps.last.write_batch([None])
         said = ""
         verbs = []
         while "XADD" not in said:
@@ -82,19 +83,12 @@ def test_a_profile_is_written_before_the_trigger_that_is_about_it(steps: Steps, 
     assert verbs.index("HSET") < verbs.index("EVAL")
 
 
-def test_a_batch_without_profiles_is_written_too(steps: Steps, client: Any) -> None:
-    """A cart that was bought changes a decision, and a wait that is over may change nobody's profile."""
-    steps.once(DECISIONS).write_batch([Buried("d", b"1")])
-    steps.profiles.write_batch([[]])
-    assert ids(client, DECISIONS) == ["d"]
-
-
 def test_a_second_batch_of_one_turn_names_the_first_as_its_last(steps: Steps, client: Any) -> None:
     """An append states what it believes to be the last entry, which it knows when it has heard of the one before."""
     triggers = steps.once(TRIGGERS)
     for each in "abc":
         triggers.write_batch([Buried(each, b"1")])
-    steps.profiles.write_batch([[]])
+    steps.last.write_batch([None])
     assert ids(client, TRIGGERS) == ["a", "b", "c"]
 
 
@@ -115,10 +109,11 @@ def test_a_zombie_ends_and_the_rest_of_what_was_said_is_written(steps: Steps, cl
     zombie.write_batch([Buried("t", b"1")])
     decisions.write_batch([Buried("d", b"1")])
     with pytest.raises(Fenced):
-        steps.profiles.write_batch(PROFILE)
+        steps.last.write_batch([None])
     assert (ids(client, TRIGGERS), ids(client, DECISIONS)) == (["heir"], ["d"])
-    steps.profiles.write_batch([[ProfileUpdate("shop", "bob", {"events": 2}, 1)]])
-    assert client.hget(profile_key("shop", "bob"), "events") == b"2"
+    steps.profiles.write_batch(PROFILE)
+    steps.last.write_batch([None])
+    assert client.hget(profile_key("shop", "ann"), "events") == b"1"
 
 
 def test_what_redis_refuses_for_another_reason_stops_the_worker_too(steps: Steps, client: Any) -> None:
@@ -147,7 +142,7 @@ def test_work_is_done_while_redis_is_at_work_and_once(redis_url: str, client: An
 
 def test_each_worker_has_an_outbox_of_its_own(redis_url: str) -> None:
     """Two workers of one process are two threads; what one has said must not be sent by the other."""
-    outboxes = Outboxes(redis_url)
+    outboxes = Outboxes(redis_url, Stop())
     mine, theirs = outboxes.own, list[Outbox]()
     thread = threading.Thread(target=lambda: theirs.append(outboxes.own))
     thread.start()

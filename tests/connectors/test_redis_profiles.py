@@ -19,9 +19,21 @@ from state.outputs import ProfileUpdate
 Fields = dict[str, str | int | float]
 
 
-def open_sink(redis_url: str, ttl: int = 0) -> Any:
-    """Open a writer."""
-    return ProfileSink(Outboxes(redis_url), ttl, Metrics(enabled=False), Stop()).build("profiles", 0, 1)
+class Writer:
+    """The sink of a worker that writes nothing but profiles."""
+
+    def __init__(self, redis_url: str, ttl: int = 0) -> None:
+        self._outboxes = Outboxes(redis_url, Stop())
+        self._part = ProfileSink(self._outboxes, ttl, Metrics(enabled=False)).build("profiles", 0, 1)
+
+    def write(self, *updates: ProfileUpdate) -> None:
+        """Write a batch, and wait until it is written."""
+        self._part.write_batch([*updates])
+        self._outboxes.settle()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._part.close()
 
 
 def update(user_id: str, fields: Fields | None) -> ProfileUpdate:
@@ -38,7 +50,7 @@ def test_every_kind_of_value_is_written_as_python_says_it(redis_url: str, client
     """Numbers, empty texts, texts with the protocol's own line ends, and texts that are as long as a cart may be."""
     fields: Fields = {"n": -3, "x": 1.5, "whole": 2.0, "tiny": 1e-7, "empty": "", "lines": "a\r\n$3\r\nb"}
     fields |= {"short": "s" * (KEPT - 1), "long": "l" * KEPT, "longest": "m" * (3 * AT_ONCE)}
-    open_sink(redis_url).write_batch([[update("ann", fields)]])
+    Writer(redis_url).write(update("ann", fields))
     assert read(client, "ann") == {name: str(value) for name, value in fields.items()}
 
 
@@ -47,9 +59,7 @@ def test_every_kind_of_value_is_written_as_python_says_it(redis_url: str, client
 def test_texts_of_every_script_are_written_whole(redis_url: str, client: Any, user_id: str, text: str) -> None:
     """A length in the protocol counts bytes, and a text's length counts characters."""
     fields: Fields = {"name": text, "events": 3, "total": 95.9}
-    open_sink(redis_url).write_batch(
-        [[update("before", {"a": "b"}), update(user_id, fields)], [update("after", {"c": "d"})]]
-    )
+    Writer(redis_url).write(update("before", {"a": "b"}), update(user_id, fields), update("after", {"c": "d"}))
     assert read(client, user_id) == {"name": text, "events": "3", "total": "95.9"}
     assert (read(client, "before"), read(client, "after")) == ({"a": "b"}, {"c": "d"})
 
@@ -57,45 +67,45 @@ def test_texts_of_every_script_are_written_whole(redis_url: str, client: Any, us
 def test_a_batch_larger_than_what_is_sent_at_once_is_written_whole(redis_url: str, client: Any) -> None:
     """It goes out in several pieces; no update falls between two of them."""
     updates = [update(f"user-{n}", {"n": n, "text": "x" * 100}) for n in range(3000)]
-    open_sink(redis_url).write_batch([updates])
+    Writer(redis_url).write(*updates)
     assert client.dbsize() == 3000
     assert all(read(client, f"user-{n}")["n"] == str(n) for n in range(3000))
 
 
 def test_fields_that_an_update_leaves_out_stay(redis_url: str, client: Any) -> None:
     """Only what changed is written."""
-    writer = open_sink(redis_url)
-    writer.write_batch([[update("ann", {"a": 1, "b": 1})]])
-    writer.write_batch([[update("ann", {"b": 2})]])
+    writer = Writer(redis_url)
+    writer.write(update("ann", {"a": 1, "b": 1}))
+    writer.write(update("ann", {"b": 2}))
     assert read(client, "ann") == {"a": "1", "b": "2"}
 
 
 def test_a_user_who_is_forgotten_leaves_no_profile(redis_url: str, client: Any) -> None:
     """Deletion comes as an update without fields, in its place among the others."""
-    writer = open_sink(redis_url, ttl=7200)
-    writer.write_batch([[update("ann", {"a": 1}), update("ann", None), update("bob", {"a": 1})]])
+    writer = Writer(redis_url, ttl=7200)
+    writer.write(update("ann", {"a": 1}), update("ann", None), update("bob", {"a": 1}))
     assert client.keys() == [profile_key("shop", "bob").encode()]
 
 
 def test_a_time_to_live_is_renewed_by_each_write(redis_url: str, client: Any) -> None:
     """Whoever is active keeps a profile."""
-    writer = open_sink(redis_url, ttl=7200)
-    writer.write_batch([[update("ann", {"a": 1})]])
+    writer = Writer(redis_url, ttl=7200)
+    writer.write(update("ann", {"a": 1}))
     client.expire(profile_key("shop", "ann"), 10)
-    writer.write_batch([[update("ann", {"a": 2})]])
+    writer.write(update("ann", {"a": 2}))
     assert 7000 < client.ttl(profile_key("shop", "ann")) <= 7200
 
 
 def test_a_refused_write_stops_the_worker_and_the_others_of_its_batch_are_written(redis_url: str, client: Any) -> None:
     """Nothing that Redis refuses may pass for written. Later answers still belong to their own commands."""
     client.set(profile_key("shop", "bob"), "not a hash")
-    writer = open_sink(redis_url)
+    writer = Writer(redis_url)
     batch = [update("ann", {"a": 1}), update("bob", {"a": 1}), update("cem", {"a": 1})]
     for _ in range(2):
         with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-            writer.write_batch([batch])
+            writer.write(*batch)
     assert (read(client, "ann"), read(client, "cem")) == ({"a": "1"}, {"a": "1"})
-    writer.write_batch([[update("dan", {"a": 1})]])
+    writer.write(update("dan", {"a": 1}))
     assert read(client, "dan") == {"a": "1"}
 
 
@@ -126,9 +136,9 @@ def answering(*answers: bytes) -> Iterator[str]:
 def test_a_redis_that_hangs_up_stops_the_worker() -> None:
     """One answer of two: whether the other was written, nobody knows."""
     with answering(b":1\r\n") as url:
-        writer = open_sink(url)
+        writer = Writer(url)
         with pytest.raises(redis.ConnectionError, match="hung up"):
-            writer.write_batch([[update("ann", {"a": 1}), update("bob", {"a": 1})]])
+            writer.write(update("ann", {"a": 1}), update("bob", {"a": 1}))
         writer.close()
 
 
@@ -136,7 +146,7 @@ def test_answers_that_come_in_pieces_between_other_news_are_counted_right() -> N
     """Redis may push news between answers, and a packet may end anywhere; an answer that is missing is still missed."""
     news = b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n"
     with answering(b":", b"1\r", b"\n" + news + b"-OOM co", b"mmand not allowed\r\n:1\r\n") as url:
-        writer = open_sink(url)
+        writer = Writer(url)
         with pytest.raises(redis.ResponseError, match="OOM command not allowed"):
-            writer.write_batch([[update(name, {"a": 1}) for name in ("ann", "bob", "cem")]])
+            writer.write(*[update(name, {"a": 1}) for name in ("ann", "bob", "cem")])
         writer.close()

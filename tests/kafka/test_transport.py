@@ -19,11 +19,13 @@ from connectors.kafka_outputs import KafkaOnceSink
 from connectors.kafka_records import Expired
 from connectors.kafka_source import KafkaSource, Pace
 from connectors.metrics import SUPPRESSED, UNCOVERED
+from connectors.outbox import Outboxes
 from connectors.recorder import Metrics
+from connectors.redis_profiles import ProfileSink
 from connectors.routing import routed_keys
 from connectors.stopping import Stop
 from connectors.topics import DEAD_LETTERS, EVENTS, TRIGGERS, Buried, Fenced
-from state.outputs import Feedback
+from state.outputs import Feedback, ProfileUpdate
 from state.records import Batch, Record, partition_of
 from state.wire import Link
 
@@ -56,8 +58,8 @@ def source(kafka: Kafka, tmp_path: Path) -> Iterator[OpenSource]:
 def sink(kafka: Kafka) -> OpenSink:
     """Open partition 0 of the triggers."""
 
-    def build(resume: int | None = None, metrics: Metrics | None = None) -> Any:
-        whole = KafkaOnceSink(kafka, PARTITIONS, TRIGGERS, Stop(), metrics or Metrics(enabled=False))
+    def build(resume: int | None = None, metrics: Metrics | None = None, **choices: Any) -> Any:
+        whole = KafkaOnceSink(kafka, PARTITIONS, TRIGGERS, Stop(), metrics or Metrics(enabled=False), **choices)
         return whole.build_part("to_triggers", "0", resume)
 
     return build
@@ -229,6 +231,19 @@ def test_killed_again_before_the_replay_has_caught_up_it_still_repeats_nothing(k
     third.write_batch([Buried("b", b"2"), Buried("c", b"3"), Buried("d", b"4")])
     third.snapshot()
     assert written(kafka) == [b"1", b"2", b"3", b"4"]
+
+
+def test_a_trigger_is_written_after_the_profile_that_it_is_about(sink: OpenSink, redis_url: str, client: Any) -> None:
+    """They go to two servers: whoever sees the trigger looks the profile up at once."""
+    outboxes = Outboxes(redis_url, Stop())
+    part = sink(outboxes=outboxes)
+    ProfileSink(outboxes, 0, Metrics(enabled=False)).build("profiles", 0, 1).write_batch(
+        [ProfileUpdate("shop", f"user-{number}", {"events": number}, 1) for number in range(5000)]
+    )
+    part.write_batch([Buried("a", b"1")])
+    assert client.dbsize() == 5000
+    part.snapshot()
+    outboxes.own.close()
 
 
 def test_a_lost_recovery_store_repeats_nothing(kafka: Kafka, sink: OpenSink) -> None:
