@@ -100,8 +100,7 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
         self._work: Future[None] = threads.submit(self._open)
 
     def write_batch(self, values: list[Emission | Buried]) -> None:
-        if self._outboxes is not None:
-            self._outboxes.settle()
+        self._settle_redis()
         with self._lock:
             self._waiting += values
             start, self._busy = not self._busy, True
@@ -116,8 +115,13 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, int]):
         return str(self._transactions.position)
 
     def snapshot(self) -> int:
+        self._settle_redis()  # the engine commits an epoch by its snapshots; profiles have none
         self._settle()
         return self._known.safe(self._transactions.position)
+
+    def _settle_redis(self) -> None:
+        if self._outboxes is not None:
+            self._outboxes.settle()
 
     def _settle(self) -> None:
         """Wait for what is under way; raise what went wrong in it."""

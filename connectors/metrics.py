@@ -66,7 +66,7 @@ LATENCY: Final = _histogram(
     "waxmark_event_to_profile_seconds",
     (),
     _LATENCIES,
-    "Time from the append of an event to the write of the profile that reflects it.",
+    "Time from the append of an event until the worker knows that the profile is written that reflects it.",
 )
 LAG: Final = _gauge("waxmark_log_lag_seconds", "s", "Age of the last record read; 0 at the end of the log.")
 UNCOVERED: Final = _gauge(

@@ -4,10 +4,12 @@ With `appendfsync always` Redis forces its file before it answers, once for all 
 for its own answer waits for a force of its own; several steps that wait together share one.
 """
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import redis
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from connectors.redis_line import Line, accepted
@@ -21,7 +23,9 @@ Hear = Callable[[list[Any]], object]
 class Outbox:
     """Commands on one connection, in their order, and who hears the answers.
 
-    What is `put` waits for `settle`; what is sent `now` is on its way before that, and so before all that waits.
+    What is `put` waits for `settle`; what is sent `now` is on its way before that, and so before all that waits. A refusal
+    stops the worker when all that was said with it is done. Where an answer did not come, nothing more can be said: it would
+    be taken for the answer to something else.
     """
 
     def __init__(self, url: str) -> None:
@@ -31,6 +35,7 @@ class Outbox:
         self._waiting: list[tuple[bytes, int, Hear]] = []
         self._hearers: list[tuple[int, Hear]] = []
         self._meanwhile: list[Callable[[], None]] = []
+        self._broken: Exception | None = None
 
     def meanwhile(self, work: Callable[[], None]) -> None:
         """Leave work to do while Redis is at work."""
@@ -41,9 +46,9 @@ class Outbox:
         self._waiting.append((commands, answers, hear))
 
     def now(self, commands: bytes, answers: int, hear: Hear = accepted) -> None:
-        """Send commands at once, and wait for nothing."""
-        self._hearers.append((answers, hear))
+        """Send commands at once, and wait for nothing. Raises redis.ConnectionError."""
         self._send(commands)
+        self._hearers.append((answers, hear))
 
     def settle(self) -> None:
         """Send what waits, do meanwhile what can be done, read all answers, and let them be heard in order.
@@ -52,40 +57,70 @@ class Outbox:
         """
         waiting, self._waiting = self._waiting, []
         if waiting:
-            self._hearers += [(answers, hear) for _, answers, hear in waiting]
             self._send(b"".join([commands for commands, _, _ in waiting]))
+            self._hearers += [(answers, hear) for _, answers, hear in waiting]
         works, self._meanwhile = self._meanwhile, []
         for work in works:
             work()
-        hearers, self._hearers = self._hearers, []
-        if self._line is None or not hearers:
-            return
-        answers = self._line.answers(sum([number for number, _ in hearers]))
-        start = 0
-        for number, hear in hearers:
-            hear(answers[start : start + number])
-            start += number
+        if self._hearers:
+            answers = self._answers(sum([number for number, _ in self._hearers]))
+            hearers, self._hearers = self._hearers, []
+            start = 0
+            for number, hear in hearers:
+                hear(answers[start : start + number])
+                start += number
 
     def close(self) -> None:
-        """Hang up. What was not settled may be done or not."""
-        if self._line is not None:
-            self._line.close()
+        """Hang up, until something is said again. What was not settled may be done or not."""
+        if self._hearers:
+            self._broken = redis.ConnectionError("hung up on Redis before it answered")
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
             self._client.close()
-        self._line = self._client = None
 
     def _send(self, commands: bytes) -> None:
-        if self._line is None:
-            self._client = connect(self._url)
-            self._line = Line(self._client)
-        self._line.send(commands)
+        with self._breaking():
+            if self._line is not None and not self._hearers and self._line.is_answering():
+                self.close()  # nothing is due, so it is the end: Redis, or something on the way, hangs up on who is idle
+            if self._line is None:
+                self._client = connect(self._url)
+                self._line = Line(self._client)
+            self._line.send(commands)
+
+    def _answers(self, number: int) -> list[Any]:
+        with self._breaking():
+            if self._line is None:
+                raise redis.ConnectionError("nobody is there to answer")
+            return self._line.answers(number)
+
+    @contextlib.contextmanager
+    def _breaking(self) -> Iterator[None]:
+        if self._broken is not None:
+            raise self._broken
+        try:
+            yield
+        except redis.ConnectionError as error:
+            self._broken = error
+            raise
 
 
-class Outboxes(threading.local):
-    """One outbox for each worker, which is a thread."""
+class Outboxes:
+    """One outbox for each worker of a process, which is a thread. Only its `Settling` hangs up."""
 
     def __init__(self, url: str, stop: Stop) -> None:
-        self.own = Outbox(url)
-        self._stop = stop
+        self._url, self._stop = url, stop
+        self._by_thread: dict[int, Outbox] = {}
+
+    @property
+    def own(self) -> Outbox:
+        """Find the outbox of this worker."""
+        # Not threading.local: in a cluster a worker is a thread of the engine's, whose Python side is new at each call.
+        thread = threading.get_ident()
+        outbox = self._by_thread.get(thread)
+        if outbox is None:
+            outbox = self._by_thread[thread] = Outbox(self._url)
+        return outbox
 
     def meanwhile(self, work: Callable[[], None]) -> None:
         """Leave work to do while Redis is at work."""
@@ -114,3 +149,6 @@ class _Settling(StatelessSinkPartition[Any]):
 
     def write_batch(self, items: list[Any]) -> None:  # noqa: ARG002 - what they are is for the others
         self._outboxes.settle()
+
+    def close(self) -> None:
+        self._outboxes.own.close()

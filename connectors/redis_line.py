@@ -1,7 +1,8 @@
 """A line to Redis: commands go out as the bytes they are, and answers are taken as they come.
 
 redis-py checks, packs and unpacks each command by itself, for ten to forty microseconds; what a worker says in every turn of
-the engine is known but for a position or a value. Waiting, retrying and hanging up stay redis-py's.
+the engine is known but for a position or a value. It connects, and that is all that is left to it: a line that broke stays
+broken, for what was said on it may be done or not.
 """
 
 from select import POLLIN, poll
@@ -34,22 +35,26 @@ class Line:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._connection = client.connection_pool.get_connection()
+        self._socket = self._connection._sock  # noqa: SLF001 - redis-py lends its socket to nobody
         self._reader = hiredis.Reader(replyError=redis.ResponseError)
         self._coming = poll()
-        self._coming.register(self._connection._sock, POLLIN)  # noqa: SLF001 - it lends its socket to nobody
+        self._coming.register(self._socket, POLLIN)
 
     def send(self, commands: bytes) -> None:
         """Send commands. Raises redis.ConnectionError."""
-        self._connection.send_packed_command([commands])
+        try:
+            self._socket.sendall(commands)
+        except OSError as error:
+            raise redis.ConnectionError(f"Redis does not take what is sent: {error}") from error
 
     def is_answering(self) -> bool:
-        """Tell, without waiting, whether an answer has begun to come. What was read with an earlier one does not count."""
+        """Tell, without waiting, whether something has begun to come: an answer, or where none is due, the end."""
         return bool(self._coming.poll(0))
 
     def answers(self, expected: int) -> list[Any]:
         """Wait for so many answers. Raises redis.ConnectionError where they do not come."""
         # redis-py's own loop takes a microsecond an answer, which is as much as writing a third of a profile.
-        receive, reader = self._connection._sock.recv, self._reader  # noqa: SLF001 - same
+        receive, reader = self._socket.recv, self._reader
         answers: list[Any] = []
         while True:
             while (answer := reader.gets()) is not False:

@@ -132,7 +132,8 @@ class _OncePartition(StatefulSinkPartition[Emission | Buried, str]):
         return safe
 
     def close(self) -> None:
-        self._outbox.close()
+        if self._alone:
+            self._outbox.close()
         self._client.close()
 
 
@@ -168,6 +169,3 @@ class _FeedbackPartition(StatefulSinkPartition[Feedback, None]):
 
     def snapshot(self) -> None:
         self._outbox.settle()
-
-    def close(self) -> None:
-        self._outbox.close()

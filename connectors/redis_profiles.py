@@ -62,9 +62,6 @@ class _ProfileWriter(StatelessSinkPartition[ProfileUpdate]):
             now = time.time()
             self._metrics.profile_latency([now - update.log_time / SECOND for update in items])
 
-    def close(self) -> None:
-        self._outbox.close()
-
 
 def profile_key(tenant: str, user_id: str) -> str:
     """Name a user's profile."""

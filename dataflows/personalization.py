@@ -62,7 +62,7 @@ def personalization(
     op.output("to_examples", examples, Awoken(once(EXAMPLES)))
     op.output("to_dead_letters", dead_letters, Awoken(transport.dead_letters(stop, metrics, outboxes)))
     op.output("to_events", feedback, Awoken(transport.feedback(stop, outboxes)))
-    op.output("settled", folded, Settling(outboxes))
+    op.output("settled", folded, Settling(outboxes))  # the last, for the engine takes steps in this order
     return flow
 
 

@@ -1,10 +1,16 @@
 """The outbox over a real Redis: one round trip for all that the steps of a worker have to say."""
 
 import threading
+import time
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
+import bytewax.operators as op
 import pytest
 import redis
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSource, cluster_main, run_main
 
 from connectors.outbox import Outbox, Outboxes, Settling
 from connectors.recorder import Metrics
@@ -128,16 +134,93 @@ def test_what_redis_refuses_for_another_reason_stops_the_worker_too(steps: Steps
 def test_work_is_done_while_redis_is_at_work_and_once(redis_url: str, client: Any) -> None:
     """It begins when all is on its way, and its failure is the worker's."""
     outbox, seen = Outbox(redis_url), list[str]()
+
+    def work() -> None:
+        end = time.monotonic() + 10
+        while client.get("key") is None and time.monotonic() < end:
+            time.sleep(0.001)
+        seen.append(f"worked when it was {client.get('key')}")
+
     outbox.put(packed("SET", "key", "value"), 1, lambda _: seen.append("heard"))
-    outbox.meanwhile(lambda: seen.append("worked"))
+    outbox.meanwhile(work)
     outbox.settle()
     outbox.settle()
-    assert (seen, client.get("key")) == (["worked", "heard"], b"value")
-    outbox.meanwhile(seen.clear)
-    outbox.meanwhile(lambda: seen.remove("heard"))
+    assert seen == ["worked when it was b'value'", "heard"]
+    outbox.meanwhile(lambda: seen.remove("nobody"))
     with pytest.raises(ValueError, match="not in list"):
         outbox.settle()
     outbox.close()
+
+
+def test_who_was_idle_and_was_hung_up_on_connects_anew(redis_url: str, client: Any) -> None:
+    """A Redis with a timeout, or a router, drops connections on which nothing is said; delivery may say nothing for hours."""
+    part = OnceSink(redis_url, 1, TRIGGERS, Metrics(enabled=False)).build_part("triggers", "0", None)
+    for name in "abc":
+        part.write_batch([Buried(name, b"1")])
+        client.client_kill_filter(_type="normal", skipme=True)
+    assert ids(client, TRIGGERS) == ["a", "b", "c"]
+    part.close()
+
+
+def test_after_an_answer_that_did_not_come_nothing_more_is_said(redis_url: str, client: Any) -> None:
+    """The late answer was taken for that to the next command: a trigger's position may have been anything."""
+    outbox, seen = Outbox(f"{redis_url}?socket_timeout=0.1"), list[Any]()
+    outbox.put(packed("SET", "a", "1"), 1)
+    outbox.settle()
+    client.client_pause(timeout=500)
+    outbox.put(packed("SET", "b", "1"), 1)
+    with pytest.raises(redis.ConnectionError, match="no answer"):
+        outbox.settle()
+    client.client_unpause()
+    outbox.put(packed("INCR", "c"), 1, seen.append)
+    for _ in range(2):
+        with pytest.raises(redis.ConnectionError, match="no answer"):
+            outbox.settle()
+    assert (seen, client.get("c")) == ([], None)
+    outbox.close()
+
+
+def test_hanging_up_on_what_was_not_heard_is_noticed(redis_url: str) -> None:
+    """Nobody knows whether it was done."""
+    outbox = Outbox(redis_url)
+    outbox.now(packed("SET", "a", "1"), 1)
+    outbox.close()
+    with pytest.raises(redis.ConnectionError, match="hung up"):
+        outbox.settle()
+
+
+class Heard(Metrics):
+    """Metrics that count the profiles of whose writing they hear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.profiles = 0
+
+    def profile_latency(self, seconds: Iterable[float]) -> None:
+        """Count."""
+        self.profiles += len([*seconds])
+
+
+@pytest.mark.parametrize(
+    "run", [run_main, partial(cluster_main, addresses=[], proc_id=0)], ids=["alone", "in a cluster"]
+)
+def test_a_worker_keeps_its_outbox_from_step_to_step(redis_url: str, client: Any, run: Any) -> None:
+    """In a cluster a worker is a thread of the engine's, for which a threading.local is another one in each call.
+
+    So nothing was ever settled there: answers piled up, and what was refused went unnoticed.
+    """
+    outboxes, heard, worked = Outboxes(redis_url, Stop()), Heard(), list[int]()
+
+    def updated(number: int) -> ProfileUpdate:
+        outboxes.meanwhile(partial(worked.append, number))
+        return ProfileUpdate("shop", f"user-{number}", {"events": 1}, 1)
+
+    flow = Dataflow("outbox")
+    profiles = op.map("profiles", op.input("numbers", flow, TestingSource(range(50), batch_size=5)), updated)
+    op.output("to_profiles", profiles, ProfileSink(outboxes, 0, heard))
+    op.output("settled", profiles, Settling(outboxes))
+    run(flow)
+    assert (client.dbsize(), heard.profiles, worked) == (50, 50, [*range(50)])
 
 
 def test_each_worker_has_an_outbox_of_its_own(redis_url: str) -> None:

@@ -18,10 +18,17 @@ from benchmarks.determinism import simulated
 from benchmarks.worker import ROOT, Worker
 from benchmarks.worker import read as read_topic
 from connectors import logfile, redis_log
+from connectors.claim import Claim
 from connectors.recorder import Metrics
 from connectors.redis_outputs import OnceSink
 from connectors.redis_streams import append
+from connectors.settings import Settings
+from connectors.stopping import Stop
+from connectors.telemetry import Telemetry
 from connectors.topics import DEAD_LETTERS, DECISIONS, TRIGGERS, Buried, Fenced
+from connectors.transports import RedisTransport
+from dataflows.personalization import personalization
+from operators.fold import Limits
 from state.clock import DAY, SECOND
 from state.records import Record, partition_of
 from tests.shopping import CART, added_to_cart, in_force, ordered, tracked
@@ -161,6 +168,14 @@ def test_a_backlog_of_carts_a_day_old_triggers_only_for_those_who_did_not_buy(
     carts = [t for t in map(msgspec.json.decode, read(client, TRIGGERS)) if t["campaign_id"] == "cart"]
     assert {t["user_id"] for t in carts} == {f"user-{number}" for number in range(1000, 2000)}
     assert len(carts) == 1000
+
+
+def test_the_last_step_settles_what_the_others_have_said(tmp_path: Path) -> None:
+    """The engine takes the steps of a turn in the order of their wiring: what came after it would wait a turn longer."""
+    settings = Settings(recovery=tmp_path)
+    claim = Claim.take(tmp_path, 0, "run")
+    flow = personalization(RedisTransport(settings), Limits(), settings, Telemetry.of(settings), Stop(), claim)
+    assert [step.step_name for step in flow.substeps][-1] == "settled"
 
 
 def test_what_happens_live_is_in_the_profile_and_triggers(worker: Worker, client: Any) -> None:

@@ -21,6 +21,7 @@ from connectors.kafka_source import KafkaSource, Pace
 from connectors.metrics import SUPPRESSED, UNCOVERED
 from connectors.outbox import Outboxes
 from connectors.recorder import Metrics
+from connectors.redis_line import packed
 from connectors.redis_profiles import ProfileSink
 from connectors.routing import routed_keys
 from connectors.stopping import Stop
@@ -242,7 +243,10 @@ def test_a_trigger_is_written_after_the_profile_that_it_is_about(sink: OpenSink,
     )
     part.write_batch([Buried("a", b"1")])
     assert client.dbsize() == 5000
+    heard: list[Any] = []
+    outboxes.own.put(packed("SET", "last", "word"), 1, heard.append)
     part.snapshot()
+    assert heard == [[b"OK"]], "a snapshot says that all is written"
     outboxes.own.close()
 
 
