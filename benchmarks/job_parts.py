@@ -212,8 +212,9 @@ def _sinks(url: str) -> Iterator[tuple[Callable[[Outputs], None], Callable[[int,
     try:
         yield write_profiles, write
     finally:
-        for each in chain([profiles], *opened.values()):
+        for each in chain.from_iterable(opened.values()):
             each.close()
+        outboxes.own.close()
 
 
 def _share(file: str, within: str, work: Callable[[], object]) -> float:

@@ -31,11 +31,17 @@ class Outbox:
     def __init__(self, url: str) -> None:
         self._url = url
         self._client: Any = None
-        self._line: Line | None = None
+        self._line: Any = None  # a Line, while it is open
         self._waiting: list[tuple[bytes, int, Hear]] = []
         self._hearers: list[tuple[int, Hear]] = []
         self._meanwhile: list[Callable[[], None]] = []
         self._broken: Exception | None = None
+
+    def open(self) -> None:
+        """Connect. Raises UnsafeRedis, or redis.RedisError when Redis cannot be reached."""
+        if self._line is None:
+            self._client = connect(self._url)
+            self._line = Line(self._client)
 
     def meanwhile(self, work: Callable[[], None]) -> None:
         """Leave work to do while Redis is at work."""
@@ -83,16 +89,13 @@ class Outbox:
         with self._breaking():
             if self._line is not None and not self._hearers and self._line.is_answering():
                 self.close()  # nothing is due, so it is the end: Redis, or something on the way, hangs up on who is idle
-            if self._line is None:
-                self._client = connect(self._url)
-                self._line = Line(self._client)
+            self.open()
             self._line.send(commands)
 
     def _answers(self, number: int) -> list[Any]:
         with self._breaking():
-            if self._line is None:
-                raise redis.ConnectionError("nobody is there to answer")
-            return self._line.answers(number)
+            answers: list[Any] = self._line.answers(number)
+        return answers
 
     @contextlib.contextmanager
     def _breaking(self) -> Iterator[None]:

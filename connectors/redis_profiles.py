@@ -29,8 +29,10 @@ class ProfileSink(DynamicSink[ProfileUpdate]):
         self._outboxes, self._ttl, self._metrics = outboxes, ttl, metrics
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_ProfileWriter":  # noqa: ARG002 - theirs
-        """Take this worker's outbox."""
-        return _ProfileWriter(self._outboxes.own, self._ttl, self._metrics)
+        """Open this worker's outbox."""
+        outbox = self._outboxes.own
+        outbox.open()
+        return _ProfileWriter(outbox, self._ttl, self._metrics)
 
 
 class _ProfileWriter(StatelessSinkPartition[ProfileUpdate]):

@@ -13,6 +13,7 @@ from connectors.outbox import Outboxes
 from connectors.recorder import Metrics
 from connectors.redis_line import AT_ONCE
 from connectors.redis_profiles import KEPT, ProfileSink, profile_key
+from connectors.redis_streams import UnsafeRedis
 from connectors.stopping import Stop
 from state.outputs import ProfileUpdate
 
@@ -107,6 +108,18 @@ def test_a_refused_write_stops_the_worker_and_the_others_of_its_batch_are_writte
     assert (read(client, "ann"), read(client, "cem")) == ({"a": "1"}, {"a": "1"})
     writer.write(update("dan", {"a": 1}))
     assert read(client, "dan") == {"a": "1"}
+
+
+def test_a_redis_that_evicts_is_refused_before_anything_is_written(redis_url: str, client: Any) -> None:
+    """By whatever command the worker was started: profiles may be all that it has in Redis."""
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    client.config_set("maxmemory", "1gb")
+    try:
+        with pytest.raises(UnsafeRedis):
+            Writer(redis_url)
+    finally:
+        client.config_set("maxmemory", "0")
+        client.config_set("maxmemory-policy", "noeviction")
 
 
 @contextmanager
